@@ -1,0 +1,1 @@
+"""What the services share at run time: settings, gRPC, errors, telemetry, capability runtime."""
