@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -59,21 +59,138 @@ class TlsSettings(_Section):
 class JobsSettings(_Section):
     """The ledger."""
 
+    listen_address: str = Field(
+        "", description="gRPC target this replica listens on and is found at by others; unset: the first."
+    )
     lease_seconds: float = Field(
         15.0, gt=0, description="A task whose node is silent this long is given to another."
     )
+    heartbeat_seconds: float = Field(
+        5.0, gt=0, description="Longest silence asked of a running task; at most a third of the lease."
+    )
+    poll_seconds: float = Field(1.0, gt=0, description="Looks for waiting work and for overrun jobs.")
+    queue_limit: int = Field(1000, ge=1, description="Jobs one account may have waiting.")
+    time_limit_seconds: float = Field(1800.0, gt=0, description="Longest life of a job.")
+    crash_budget: int = Field(3, ge=1, description="Attempts that a task's own worker may crash.")
+    node_loss_budget: int = Field(20, ge=1, description="Attempts that may be lost with their node.")
+    announce_seconds: float = Field(1.0, gt=0, description="How often nodes announce themselves.")
+    silent_announces: int = Field(3, ge=1, description="Announces a node may miss before it gets no task.")
+    max_write_mib: int = Field(2048, ge=1, description="Most bytes one attempt may write to storage, MiB.")
+    pool_size: int = Field(8, ge=2, description="Connections to PostgreSQL of one replica.")
+    create_batch: int = Field(64, ge=1, description="Most jobs stored in one transaction.")
+    patience_seconds: float = Field(
+        4.0, ge=0, description="A request waits this long for a database that is away."
+    )
+    kept_events: int = Field(128, ge=8, description="Last events kept in memory for each job.")
+    kept_feed_events: int = Field(8192, ge=64, description="Events a feed may fall behind.")
+    kept_seconds: float = Field(120.0, ge=0, description="Ended jobs stay in memory this long.")
+    replica_seconds: float = Field(2.0, gt=0, description="How often replicas of `jobs` show they live.")
+    drain_seconds: float = Field(2.0, ge=0, description="Running tasks may end in this time at a stop.")
 
 
 class StorageSettings(_Section):
     """Blobs and uploads."""
 
+    backend: Literal["local", "s3"] = Field("local", description="Where blobs lie: folder or S3 bucket.")
+    local_dir: Path | None = Field(None, description="Folder of blobs; unset: `blobs` in `data_dir`.")
+    s3_bucket: str = Field("", description="Bucket of backend `s3`; it must exist.")
+    s3_prefix: str = Field("", description="What every key begins with, e.g. `maquette/`.")
+    s3_endpoint: str = Field("", description="URL of an S3 that is not Amazon's, e.g. `http://rgw:7480`.")
+    s3_region: str = Field("us-east-1", description="Region of the bucket.")
+    s3_access_key_id: str = Field("", description="Access key; unset: what boto3 finds by itself.")
+    s3_secret_access_key: SecretStr = Field(SecretStr(""), description="Secret of the access key.")
+    s3_part_mib: int = Field(8, ge=5, le=64, description="Blobs above this go in parts of this size, MiB.")
+    max_blob_bytes: int = Field(2 << 30, ge=1, description="Largest blob accepted, bytes.")
+    min_free_bytes: int = Field(
+        1 << 30, ge=0, description="Writes are refused (STORAGE_FULL) when the disk has less left, bytes."
+    )
+    quota_bytes: int | None = Field(
+        None, ge=0, description="Writes are refused (STORAGE_FULL) above this in total, bytes; unset: none."
+    )
+    upload_lifetime_seconds: float = Field(86_400.0, gt=0, description="Life of an upload.")
+    url_lifetime_seconds: float = Field(
+        86_400.0, gt=0, le=604_800, description="Life of a signed download URL, unless another is asked for."
+    )
+    grace_seconds: float = Field(
+        3_600.0, ge=0, description="A blob that nothing refers to stays this long after it was last written."
+    )
+    sweep_seconds: float = Field(300.0, gt=0, description="How often unreferenced bytes are removed.")
+    stream_idle_seconds: float = Field(
+        60.0, gt=0, description="A writer that sends nothing this long is cut off and leaves nothing."
+    )
+    database_wait_seconds: float = Field(
+        5.0, gt=0, description="A call waits this long for a database that is away, then fails UNAVAILABLE."
+    )
+    pool_size: int = Field(8, ge=1, description="Connections to PostgreSQL.")
+    io_threads: int = Field(16, ge=2, description="Threads that read, write and hash blobs.")
+
 
 class CapabilitySettings(_Section):
-    """Capability nodes."""
+    """Capability nodes and the worker processes in which foreign bytes are parsed."""
+
+    slots: int = Field(
+        0, ge=0, le=64, description="Tasks one node runs at a time; 0: one for each two cores, at least one."
+    )
+    threads_per_slot: int = Field(
+        0, ge=0, description="Threads a task's libraries may use; 0: cores divided by slots."
+    )
+    kill_after_seconds: float = Field(
+        10.0, ge=0, description="A cancelled task that does not stop by itself is killed after this."
+    )
+    heartbeat_seconds: float = Field(
+        5.0, gt=0, description="Longest silence of a running task towards the dispatcher."
+    )
+    announce_seconds: float = Field(1.0, gt=0, description="How often a node tells `jobs` its state.")
+    max_run_seconds: float = Field(
+        1800.0, gt=0, description="Longest run of a task that comes without a deadline."
+    )
+    recycle_after: int = Field(
+        200, ge=0, description="Tasks after which a worker process is replaced by a fresh one; 0: never."
+    )
+    max_file_mib: int = Field(2048, gt=0, description="Longest file a worker process may write.")
+    uid_base: int = Field(
+        61200,
+        gt=0,
+        description="As root, worker processes run as numeric uids from this one (4,000 of them, none is added).",
+    )
+    require_confinement: bool = Field(
+        True,
+        description="Refuse tasks where the kernel takes neither the system call filter nor the change of uid.",
+    )
+    allow_programs: bool = Field(False, description="Worker processes may start other programs.")
+    extra_engines: list[str] = Field(
+        [], description="Further sources of engines, as `module:function`, besides the capability's own."
+    )
 
 
 class GatewaySettings(_Section):
     """The public face."""
+
+    edge_address: str = Field(
+        "", description="The edge app, as Envoy dials it (`host:port`); unset: a Unix socket."
+    )
+    header_seconds: float = Field(10.0, gt=0, description="Longest time for a request's headers to arrive.")
+    body_seconds: float = Field(900.0, gt=0, description="Longest time for a whole request to arrive.")
+    idle_seconds: float = Field(60.0, gt=0, description="A request or response that stands still ends.")
+    answer_seconds: float = Field(30.0, gt=0, description="Longest time for an answer that is not a stream.")
+    max_connections: int = Field(10_000, ge=1, description="Connections open at the public listener.")
+    max_sockets: int = Field(2_000, ge=1, description="WebSockets open at one gateway.")
+    max_body_kib: int = Field(1024, ge=1, description="Longest JSON body without the files in it, KiB.")
+    requests_per_second: int = Field(
+        20_000, ge=0, description="Requests let in per second at one Envoy; 0: no limit."
+    )
+    heap_mib: int = Field(1024, ge=128, description="Envoy's heap, MiB; it sheds load when near it.")
+    access_log: Literal["off", "json"] = Field("off", description="Envoy's log of requests, to stdout.")
+    max_image_mib: int = Field(50, ge=1, description="Largest picture taken, MiB.")
+    max_image_side: int = Field(4096, ge=16, description="Widest and highest picture taken, pixels.")
+    max_mesh_mib: int = Field(200, ge=1, description="Largest mesh taken, MiB.")
+    inspect_processes: int = Field(2, ge=1, description="Sandboxed processes that look at pictures.")
+    inspect_seconds: float = Field(20.0, gt=0, description="Longest look at one picture.")
+    inspect_memory_mib: int = Field(512, ge=64, description="Memory of one look at a picture, MiB.")
+    kept_jobs: int = Field(4096, ge=16, description="Ended jobs kept in memory to answer status polls.")
+    kept_events: int = Field(64, ge=4, description="Last events kept in memory for each open job.")
+    ping_seconds: float = Field(15.0, gt=0, description="Signs of life on idle event streams and sockets.")
+    send_seconds: float = Field(10.0, gt=0, description="A socket that takes nothing this long is closed.")
 
 
 class TelemetrySettings(_Section):

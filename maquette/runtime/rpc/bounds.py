@@ -53,6 +53,9 @@ def _field_checks(field: FieldDescriptor, bounds: options_pb2.Bounds) -> Iterato
     def value(message: Message) -> Any:
         return getattr(message, name)
 
+    def absent(message: Message) -> bool:
+        return field.has_presence and not message.HasField(name)
+
     if bounds.required:
         if field.has_presence:
             yield lambda m: None if m.HasField(name) else f"{name} is required"
@@ -71,13 +74,27 @@ def _field_checks(field: FieldDescriptor, bounds: options_pb2.Bounds) -> Iterato
             )
         )
     if bounds.HasField("minimum"):
-        yield lambda m: f"{name} must be at least {bounds.minimum:g}" if value(m) < bounds.minimum else None
+        yield (
+            lambda m: (
+                f"{name} must be at least {bounds.minimum:g}"
+                if value(m) < bounds.minimum and not absent(m)
+                else None
+            )
+        )
     if bounds.HasField("maximum"):
-        yield lambda m: f"{name} must be at most {bounds.maximum:g}" if value(m) > bounds.maximum else None
+        yield (
+            lambda m: (
+                f"{name} must be at most {bounds.maximum:g}"
+                if value(m) > bounds.maximum and not absent(m)
+                else None
+            )
+        )
     if bounds.pattern:
         pattern = re.compile(bounds.pattern)
         yield (
             lambda m: (
-                None if pattern.fullmatch(value(m)) else f"{name} does not have the form {bounds.pattern}"
+                None
+                if absent(m) or pattern.fullmatch(value(m))
+                else f"{name} does not have the form {bounds.pattern}"
             )
         )

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$maquette/api/common/v1/options.proto\x12\x16maquette.api.common.v1\x1a google/protobuf/descriptor.proto\"\x96\x01\n\x06\x42ounds\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x12\n\nmax_length\x18\x02 \x01(\r\x12\x11\n\tmax_items\x18\x03 \x01(\r\x12\x14\n\x07minimum\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07pattern\x18\x06 \x01(\tB\n\n\x08_minimumB\n\n\x08_maximum\"\xcf\x01\n\x05Route\x12\x10\n\x08response\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\t\x12\x33\n\tserved_by\x18\x03 \x01(\x0e\x32 .maquette.api.common.v1.ServedBy\x12\x16\n\x0emax_body_bytes\x18\x04 \x01(\x04\x12\x12\n\nmedia_type\x18\x05 \x01(\t\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\x0b\n\x03tag\x18\x07 \x01(\t\x12\x11\n\tstreaming\x18\x08 \x01(\x08\x12\x11\n\tfile_part\x18\t \x01(\t*S\n\x08ServedBy\x12\x19\n\x15SERVED_BY_UNSPECIFIED\x10\x00\x12\x18\n\x14SERVED_BY_TRANSCODER\x10\x01\x12\x12\n\x0eSERVED_BY_EDGE\x10\x02:O\n\x06\x62ounds\x12\x1d.google.protobuf.FieldOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1e.maquette.api.common.v1.Bounds:N\n\x05route\x12\x1e.google.protobuf.MethodOptions\x18\xdb\x86\x03 \x01(\x0b\x32\x1d.maquette.api.common.v1.Routeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$maquette/api/common/v1/options.proto\x12\x16maquette.api.common.v1\x1a google/protobuf/descriptor.proto\"\x96\x01\n\x06\x42ounds\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x12\n\nmax_length\x18\x02 \x01(\r\x12\x11\n\tmax_items\x18\x03 \x01(\r\x12\x14\n\x07minimum\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07pattern\x18\x06 \x01(\tB\n\n\x08_minimumB\n\n\x08_maximum\"\xe2\x01\n\x05Route\x12\x10\n\x08response\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\t\x12\x33\n\tserved_by\x18\x03 \x01(\x0e\x32 .maquette.api.common.v1.ServedBy\x12\x16\n\x0emax_body_bytes\x18\x04 \x01(\x04\x12\x12\n\nmedia_type\x18\x05 \x01(\t\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\x0b\n\x03tag\x18\x07 \x01(\t\x12\x11\n\tstreaming\x18\x08 \x01(\x08\x12\x11\n\tfile_part\x18\t \x01(\t\x12\x11\n\twebsocket\x18\n \x01(\x08*S\n\x08ServedBy\x12\x19\n\x15SERVED_BY_UNSPECIFIED\x10\x00\x12\x18\n\x14SERVED_BY_TRANSCODER\x10\x01\x12\x12\n\x0eSERVED_BY_EDGE\x10\x02:O\n\x06\x62ounds\x12\x1d.google.protobuf.FieldOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1e.maquette.api.common.v1.Bounds:N\n\x05route\x12\x1e.google.protobuf.MethodOptions\x18\xdb\x86\x03 \x01(\x0b\x32\x1d.maquette.api.common.v1.Routeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'maquette.api.common.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SERVEDBY']._serialized_start=461
-  _globals['_SERVEDBY']._serialized_end=544
+  _globals['_SERVEDBY']._serialized_start=480
+  _globals['_SERVEDBY']._serialized_end=563
   _globals['_BOUNDS']._serialized_start=99
   _globals['_BOUNDS']._serialized_end=249
   _globals['_ROUTE']._serialized_start=252
-  _globals['_ROUTE']._serialized_end=459
+  _globals['_ROUTE']._serialized_end=478
 # @@protoc_insertion_point(module_scope)

@@ -109,6 +109,7 @@ class Route(_message.Message):
     TAG_FIELD_NUMBER: _builtins.int
     STREAMING_FIELD_NUMBER: _builtins.int
     FILE_PART_FIELD_NUMBER: _builtins.int
+    WEBSOCKET_FIELD_NUMBER: _builtins.int
     response: _builtins.str
     """Full name of the message whose JSON form is the response body, e.g.
     "maquette.api.dialects.aigc.v1.Job". Empty: the body is not JSON.
@@ -128,6 +129,8 @@ class Route(_message.Message):
     """The response never ends by itself: no route timeout."""
     file_part: _builtins.str
     """Name of the one file part of a multipart request body."""
+    websocket: _builtins.bool
+    """The route is a WebSocket: an upgrade is asked for, and answered with 101."""
     def __init__(
         self,
         *,
@@ -140,10 +143,11 @@ class Route(_message.Message):
         tag: _builtins.str = ...,
         streaming: _builtins.bool = ...,
         file_part: _builtins.str = ...,
+        websocket: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_part", b"file_part", "max_body_bytes", b"max_body_bytes", "media_type", b"media_type", "request", b"request", "response", b"response", "served_by", b"served_by", "streaming", b"streaming", "summary", b"summary", "tag", b"tag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_part", b"file_part", "max_body_bytes", b"max_body_bytes", "media_type", b"media_type", "request", b"request", "response", b"response", "served_by", b"served_by", "streaming", b"streaming", "summary", b"summary", "tag", b"tag", "websocket", b"websocket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

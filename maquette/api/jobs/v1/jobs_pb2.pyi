@@ -1112,12 +1112,17 @@ Global___FindReferencedBlobsResponse: _TypeAlias = FindReferencedBlobsResponse  
 class WatchFeedRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    OWN_FIELD_NUMBER: _builtins.int
+    own: _builtins.bool
+    """Leaves out what this replica heard from others; replicas of `jobs` ask each other so."""
     def __init__(
         self,
+        *,
+        own: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["own", b"own"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

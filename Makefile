@@ -1,0 +1,59 @@
+# `make demo` turns a picture into a model; `make test` sets up and passes every test.
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint fmt protos baseline bench chaos quality licences clean setup setup-dev
+MAKEFLAGS += --no-print-directory
+
+MAQUETTE := .venv/bin/maquette
+PYTHON := .venv/bin/python
+IMAGE ?=
+PORT ?=
+BIND ?=
+DATA ?=
+TESTS ?=
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+demo: setup ## Turn a sample picture, or IMAGE=photo.jpg, into out/model.glb
+	@$(MAQUETTE) demo $(if $(PORT),--port $(PORT)) $(if $(DATA),--data "$(DATA)") $(if $(IMAGE),"$(IMAGE)")
+
+up: setup ## Run the mesh on http://localhost:7842 until Ctrl-C (PORT= BIND= DATA=)
+	@exec $(MAQUETTE) up $(if $(PORT),--port $(PORT)) $(if $(BIND),--bind $(BIND)) $(if $(DATA),--data "$(DATA)")
+
+test: lint ## Set up, lint and run every test (TESTS=tests/unit for some)
+	@$(PYTHON) -m pytest $(TESTS)
+
+lint: setup-dev ## Check style, types, arrows between packages and contracts
+	@scripts/lint.sh
+
+fmt: setup-dev ## Format the sources
+	@$(PYTHON) -m ruff check --quiet --fix-only .
+	@$(PYTHON) -m ruff format --quiet .
+
+protos: setup-dev ## Generate maquette/api from protos/
+	@$(PYTHON) scripts/protos.py
+
+baseline: setup-dev ## Make today's protos what later ones may not break
+	@node_modules/.bin/buf build protos --exclude-source-info --output protos/baseline.binpb
+
+bench: setup-dev ## Measure speed against peers and limits of this machine
+	@$(PYTHON) -m bench
+
+chaos: setup-dev ## Kill and pause things for longer than `make test` does
+	@MAQUETTE_CHAOS=long $(PYTHON) -m pytest tests/chaos tests/contract
+
+quality: setup-dev ## Measure the quality of what the engines make
+	@$(PYTHON) -m quality
+
+licences: setup ## Write docs/third-party-licences.md from what is installed
+	@$(PYTHON) scripts/licences.py
+
+clean: ## Remove what was built; models in out/ and the data folder stay
+	@rm -rf .venv node_modules build *.egg-info .*_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup:
+	@scripts/setup.sh run
+
+setup-dev:
+	@scripts/setup.sh dev

@@ -1,0 +1,244 @@
+"""The REST API as the command line uses it: upload, submit, follow, download."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+_MEDIA_TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+}
+_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+# Signs of life come more often than this on an event stream.
+_STREAM_SECONDS = 60.0
+_PATIENCE_SECONDS = 30.0
+_TERMINAL = frozenset({"succeeded", "failed", "cancelled", "deleted"})
+
+OnProgress = Callable[["Progress"], None]
+
+
+class ClientError(Exception):
+    """The server cannot be reached, or said no; the message is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a job stands. ``fraction`` is 0–1, ``eta`` seconds or None."""
+
+    stage: str
+    message: str
+    fraction: float
+    eta: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What to make of a picture."""
+
+    output_format: str = "glb"
+    raw: bool = False
+    texture_resolution: int | None = None
+    model: str | None = None
+    quality: str | None = None
+    seed: int | None = None
+
+    @property
+    def path(self) -> str:
+        """Route of the request."""
+        return f"/api/v1/mesh-generation/image-to-{'raw' if self.raw else 'textured'}-mesh"
+
+    def body(self, file_id: str) -> dict[str, Any]:
+        """Return the request's JSON, without what was left open."""
+        fields = {
+            "image_file_id": file_id,
+            "output_format": self.output_format,
+            "texture_resolution": None if self.raw else self.texture_resolution,
+            "model_preference": self.model,
+            "quality": self.quality,
+            "seed": self.seed,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(slots=True)
+class Result:
+    """A finished job and the files saved from it, by role."""
+
+    job: dict[str, Any]
+    saved: list[tuple[str, Path]] = field(default_factory=list)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What was measured on the files."""
+        info: dict[str, Any] = (self.job.get("result") or {}).get("generation_info") or {}
+        return info
+
+
+class Client:
+    """One running mesh, by its public address. Every method raises ClientError."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        # The address is ours or the user's own: no proxy of the environment comes between.
+        self._http = httpx.Client(base_url=self._url, timeout=_TIMEOUT, trust_env=False)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def generate(self, picture: Path, what: Generation, told: OnProgress) -> Result:
+        """Upload a picture, submit the job and follow it to its end."""
+        told(Progress("upload", f"sending {picture.name}", 0.0, None))
+        file_id = self.upload(picture)
+        job_id = self._json(self._request("POST", what.path, json=what.body(file_id)))["job_id"]
+        self.follow(job_id, told)
+        job = self.job(job_id)
+        if job["status"] != "completed":
+            raise ClientError(f"The job failed: {job.get('error') or 'no reason was given'}")
+        return Result(job)
+
+    def upload(self, picture: Path) -> str:
+        """Send a picture; return its file id."""
+        try:
+            with picture.open("rb") as file:
+                media_type = _MEDIA_TYPES.get(picture.suffix.lower(), "application/octet-stream")
+                answer = self._request(
+                    "POST", "/api/v1/file-upload/image", files={"file": (picture.name, file, media_type)}
+                )
+        except OSError as error:
+            raise ClientError(f"Cannot read {picture}: {error.strerror}") from error
+        return str(self._json(answer)["file_id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """Return how a job stands."""
+        return self._json(self._request("GET", f"/api/v1/system/jobs/{job_id}"))
+
+    def health(self) -> dict[str, Any]:
+        """Return the gateway's word on itself."""
+        return self._json(self._request("GET", "/health"))
+
+    def scheduler(self) -> dict[str, Any]:
+        """Return what waits, what runs, and where."""
+        return self._json(self._request("GET", "/api/v1/system/scheduler-status"))
+
+    def follow(self, job_id: str, told: OnProgress) -> None:
+        """Return when the job has ended; a stream that breaks is taken up where it ended."""
+        last_id, lost_since = "", None
+        while True:
+            try:
+                for identifier, event in self._events(job_id, last_id):
+                    last_id, lost_since = identifier or last_id, None
+                    told(_progress(event))
+                    if event["state"] in _TERMINAL:
+                        return
+            except httpx.TransportError as error:
+                lost_since = lost_since or time.monotonic()
+                if time.monotonic() - lost_since > _PATIENCE_SECONDS:
+                    raise ClientError(f"Lost the connection to {self._url}: {error}") from error
+            time.sleep(0.2)
+
+    def _events(self, job_id: str, last_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
+        timeout = httpx.Timeout(_STREAM_SECONDS, connect=5.0)
+        with self._http.stream("GET", f"/v1/events/{job_id}", headers=headers, timeout=timeout) as answer:
+            if answer.status_code in (502, 503, 504):
+                raise httpx.ConnectError(f"status {answer.status_code}")
+            if answer.is_error:
+                answer.read()
+                raise _refusal(answer)
+            yield from parse_events(answer.iter_lines())
+
+    def download(self, job_id: str, to: Path, *, role: str = "mesh", ordinal: int = 0) -> None:
+        """Save a file of the result; it appears under its name whole or not at all."""
+        draft = to.with_name(f".{to.name}.part")
+        try:
+            self._download(job_id, draft, {"role": role, "ordinal": ordinal})
+            draft.replace(to)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        except OSError as error:
+            raise ClientError(f"Cannot write {to}: {error.strerror}") from error
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+
+    def _download(self, job_id: str, to: Path, query: dict[str, Any]) -> None:
+        path = f"/api/v1/system/jobs/{job_id}/download"
+        with self._http.stream("GET", path, params=query) as answer:
+            if answer.is_error:
+                answer.read()
+                raise _refusal(answer)
+            with to.open("wb") as file:
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+
+    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        if answer.is_error:
+            raise _refusal(answer)
+        return answer
+
+    def _unreachable(self, error: httpx.TransportError) -> ClientError:
+        if isinstance(error, httpx.ConnectError):
+            return ClientError(f"Maquette is not running on {self._url}; start it with: maquette up")
+        return ClientError(f"Lost the connection to {self._url}: {error}")
+
+    @staticmethod
+    def _json(answer: httpx.Response) -> dict[str, Any]:
+        document: dict[str, Any] = answer.json()
+        return document
+
+
+def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read server-sent events (https://html.spec.whatwg.org/#parsing-an-event-stream): id and JSON data."""
+    identifier, data = "", []
+    for line in lines:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "id":
+            identifier = value
+        elif name == "data":
+            data.append(value)
+        elif not line and data:
+            yield identifier, json.loads("\n".join(data))
+            data = []
+
+
+def _progress(event: dict[str, Any]) -> Progress:
+    return Progress(
+        stage=event.get("stage") or event["state"],
+        message=event.get("message") or "",
+        fraction=float(event.get("progress") or 0.0),
+        eta=event.get("eta_seconds"),
+    )
+
+
+def _refusal(answer: httpx.Response) -> ClientError:
+    """Say what the server said, in its own words where it has any."""
+    try:
+        document = answer.json()
+    except ValueError:
+        document = {}
+    if not isinstance(document, dict):
+        document = {}
+    words = [str(document[name]) for name in ("message", "detail") if document.get(name)]
+    text = ": ".join(dict.fromkeys(words)) or answer.reason_phrase
+    return ClientError(f"The server refused ({answer.status_code}): {text}")

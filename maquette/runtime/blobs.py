@@ -1,0 +1,225 @@
+"""Bytes in and out of storage, as the gateway and the capabilities move them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import grpc
+
+from maquette.api.storage.v1 import storage_pb2 as pb
+from maquette.api.storage.v1 import storage_pb2_grpc
+from maquette.runtime.errors import Internal, InvalidArgument
+from maquette.runtime.rpc.channel import translated
+from maquette.runtime.rpc.interceptors import GRANT_HEADER
+
+if TYPE_CHECKING:  # generic in their stubs only
+    _Call = grpc.aio.StreamUnaryCall[Any, Any]
+
+CHUNK_BYTES = 256 * 1024
+"""Size of one message on the way; callers may give and get pieces of any size."""
+_BATCH_BYTES = 4 * CHUNK_BYTES
+
+
+class Written(NamedTuple):
+    """A blob that is there now."""
+
+    digest: str
+    size: int
+
+
+class BlobClient:
+    """Streams blobs. Memory stays flat; bytes never cross the event loop's disk.
+
+    ``channel`` comes from `open_channel`: privileged in the gateway, plain in a capability, which
+    gives the task's ``grant`` here. Methods raise the catalogue's errors.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, grant: str = "") -> None:
+        self._stub = storage_pb2_grpc.StorageServiceStub(channel)
+        self._metadata = ((GRANT_HEADER, grant),) if grant else ()
+
+    async def read(self, digest: str, offset: int = 0, length: int = 0) -> AsyncGenerator[bytes, None]:
+        """Yield a blob, or ``length`` bytes of it from ``offset`` (0: to the end)."""
+        request = pb.ReadBlobRequest(digest=digest, offset=offset, length=length)
+        async with translated():
+            call = self._stub.ReadBlob(request, metadata=self._metadata)
+            try:
+                async for response in call:
+                    yield response.chunk
+            finally:
+                call.cancel()
+
+    async def read_to_file(self, digest: str, path: Path, *, max_bytes: int = 0) -> int:
+        """Write a whole blob to a new file and return its size; a file that fails is removed.
+
+        Raises InvalidArgument (FILE_TOO_LARGE) above ``max_bytes``, Internal for damaged bytes.
+        """
+        hasher = hashlib.sha256()
+        size = 0
+        try:
+            with await asyncio.to_thread(path.open, "xb") as file:
+                async with contextlib.aclosing(self.read(digest)) as chunks:
+                    async for batch in _batches(chunks):
+                        size += sum(map(len, batch))
+                        if max_bytes and size > max_bytes:
+                            raise InvalidArgument(
+                                f"blob {digest} has more than {max_bytes} bytes", reason="FILE_TOO_LARGE"
+                            )
+                        await _uninterrupted(_write_batch, file, hasher, batch)
+            if hasher.hexdigest() != digest:
+                raise Internal(f"blob {digest} arrived damaged")
+        except FileExistsError:
+            raise
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return size
+
+    async def write(
+        self,
+        chunks: AsyncIterable[bytes],
+        *,
+        retention: pb.Retention.ValueType = pb.RETENTION_RESULT,
+        media_type: str = "",
+        expected_digest: str = "",
+        max_bytes: int = 0,
+    ) -> Written:
+        """Write one blob from a stream. A source that raises leaves nothing in storage."""
+        header = pb.WriteBlobRequest.Header(
+            retention=retention,
+            media_type=media_type,
+            expected_digest=expected_digest,
+            max_bytes=max_bytes,
+        )
+        call = self._stub.WriteBlob(metadata=self._metadata)
+        async with _sending(call):
+            await _send(call, pb.WriteBlobRequest(header=header))
+            async for chunk in chunks:
+                for piece in _pieces(chunk):
+                    await _send(call, pb.WriteBlobRequest(chunk=piece))
+            await _send(call, pb.WriteBlobRequest(commit=pb.WriteBlobRequest.Commit()))
+            response = await _finish(call)
+        return Written(response.digest, response.size)
+
+    async def write_file(
+        self,
+        path: Path,
+        *,
+        retention: pb.Retention.ValueType = pb.RETENTION_RESULT,
+        media_type: str = "",
+        expected_digest: str = "",
+    ) -> Written:
+        """Write one blob from a file."""
+        with await asyncio.to_thread(path.open, "rb") as file:
+            async with contextlib.aclosing(_read_file(file)) as chunks:
+                return await self.write(
+                    chunks, retention=retention, media_type=media_type, expected_digest=expected_digest
+                )
+
+    @contextlib.asynccontextmanager
+    async def upload(
+        self, *, account_id: str, kind: pb.UploadKind.ValueType, filename: str, max_bytes: int = 0
+    ) -> AsyncIterator[UploadWriter]:
+        """Open an upload; leaving the block without `UploadWriter.commit` leaves nothing behind."""
+        header = pb.CreateUploadRequest.Header(
+            account_id=account_id, kind=kind, filename=filename, max_bytes=max_bytes
+        )
+        call = self._stub.CreateUpload(metadata=self._metadata)
+        async with _sending(call):
+            await _send(call, pb.CreateUploadRequest(header=header))
+            yield UploadWriter(call)
+
+
+class UploadWriter:
+    """An upload that is open."""
+
+    def __init__(self, call: _Call) -> None:
+        self._call = call
+
+    async def write(self, chunk: bytes) -> None:
+        """Send some bytes. Raises what storage raised, e.g. InvalidArgument (FILE_TOO_LARGE)."""
+        for piece in _pieces(chunk):
+            await _send(self._call, pb.CreateUploadRequest(chunk=piece))
+
+    async def commit(self, *, media_type: str, extension: str) -> pb.Upload:
+        """Publish it under the type its bytes turned out to have (``extension`` without dot)."""
+        commit = pb.CreateUploadRequest.Commit(media_type=media_type, format=extension)
+        await _send(self._call, pb.CreateUploadRequest(commit=commit))
+        response: pb.CreateUploadResponse = await _finish(self._call)
+        return response.upload
+
+
+@contextlib.asynccontextmanager
+async def _sending(call: _Call) -> AsyncIterator[None]:
+    """Cancel the call unless it ended well: storage then drops what it has of it."""
+    try:
+        async with translated():
+            yield
+    finally:
+        call.cancel()
+
+
+async def _send(call: _Call, message: Any) -> None:
+    try:
+        await call.write(message)
+    except asyncio.InvalidStateError:
+        # The server ended the call before the stream was through: its status says why.
+        await call
+        raise
+
+
+async def _finish(call: _Call) -> Any:
+    await call.done_writing()
+    return await call
+
+
+def _pieces(chunk: bytes) -> list[bytes]:
+    if len(chunk) <= CHUNK_BYTES:
+        return [chunk] if chunk else []
+    return [chunk[start : start + CHUNK_BYTES] for start in range(0, len(chunk), CHUNK_BYTES)]
+
+
+async def _batches(chunks: AsyncIterable[bytes]) -> AsyncIterator[list[bytes]]:
+    """Gather chunks to about 1 MiB, so that a thread is asked once for several."""
+    batch: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        batch.append(chunk)
+        size += len(chunk)
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _write_batch(file: BinaryIO, hasher: Any, batch: list[bytes]) -> None:
+    for chunk in batch:
+        hasher.update(chunk)
+        file.write(chunk)
+
+
+async def _read_file(file: BinaryIO) -> AsyncGenerator[bytes, None]:
+    while batch := await _uninterrupted(_read_batch, file):
+        for chunk in batch:
+            yield chunk
+
+
+def _read_batch(file: BinaryIO) -> list[bytes]:
+    return [chunk for _ in range(4) if (chunk := file.read(CHUNK_BYTES))]
+
+
+async def _uninterrupted(call: Any, *args: Any) -> Any:
+    """Run a call in a thread to its end, also when the task is cancelled: its file is still open."""
+    work = asyncio.ensure_future(asyncio.to_thread(call, *args))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):
+            await work
+        raise

@@ -1,0 +1,106 @@
+"""What a worker is: plain values, decided by the parent, obeyed by the child."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import maquette
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A function that a worker runs before its door closes, with trusted arguments only."""
+
+    target: str
+    """`module:function`."""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """One kind of worker."""
+
+    name: str
+    """For logs and folders, e.g. "meshgen"."""
+    modules: tuple[str, ...] = ()
+    """Imported before the door closes."""
+    packages: tuple[str, ...] = ()
+    """Further modules it may read."""
+    steps: tuple[Step, ...] = ()
+    threads: int = 1
+    """Threads that OpenMP, OpenBLAS, numba and OpenCV may use."""
+    require_confinement: bool = True
+    """Refuse to work where the kernel takes neither the filter nor the uid."""
+    processes: bool = False
+    """May start programs."""
+    uid_base: int = 61200
+    """First of the numeric uids that workers take when we are root."""
+    recycle_after: int = 0
+    """Calls after which a worker is replaced; 0 never."""
+    max_file_mib: int = 2048
+    """Longest file a worker may write."""
+    jit_cache: Path | None = None
+    """Folder in which compiled functions outlive a worker."""
+
+
+_UID_RANGES = 250
+_UIDS_EACH = 16
+
+
+def worker_uid(spec: WorkerSpec, owner: str, index: int) -> int | None:
+    """Return the uid of a pool's worker, None where we are not root and keep our own.
+
+    Workers of one pool differ, so that none can read what another works on; pools differ by
+    ``owner`` as far as the range of 4,000 uids allows.
+    """
+    if os.geteuid() != 0:
+        return None
+    block = zlib.crc32(owner.encode()) % _UID_RANGES
+    return spec.uid_base + block * _UIDS_EACH + index % _UIDS_EACH
+
+
+def code_root() -> Path:
+    """Return the folder that holds our packages."""
+    return Path(maquette.__file__).resolve().parent.parent
+
+
+def readable_roots(spec: WorkerSpec) -> list[str]:
+    """Return what a worker may read: the interpreter, its packages, our code, the system's libraries."""
+    roots = [sys.prefix, sys.base_prefix, *_SYSTEM]
+    named = [*spec.modules, *spec.packages, *(step.target.split(":")[0] for step in spec.steps)]
+    packages = {"maquette", *(name.split(".")[0] for name in named)}
+    for package in sorted(packages):
+        place = code_root() / package
+        roots.append(str(place if place.is_dir() else place.with_suffix(".py")))
+    return roots
+
+
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/opt")
+
+
+def environment(spec: WorkerSpec, scratch: Path) -> dict[str, str]:
+    """Return the whole environment of a worker: nothing of ours goes in."""
+    threads = str(max(1, spec.threads))
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "XDG_CACHE_HOME": str(scratch),
+        "NUMBA_CACHE_DIR": str(scratch / "jit"),
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "NUMEXPR_NUM_THREADS": threads,
+        "NUMBA_NUM_THREADS": threads,
+        "OPENCV_FOR_THREADS_NUM": threads,
+        # Idle OpenMP threads must sleep: other workers need the cores.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "MALLOC_ARENA_MAX": "4",
+    }

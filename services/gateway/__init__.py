@@ -1,0 +1,1 @@
+"""The public face: REST dialects, uploads, downloads, sockets; Envoy stands in front."""

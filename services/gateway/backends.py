@@ -1,0 +1,84 @@
+"""The services behind the gateway: stubs, deadlines, and how their errors arrive here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from maquette.api.jobs.v1 import jobs_pb2_grpc
+from maquette.api.storage.v1 import storage_pb2_grpc
+from maquette.runtime.errors import DeadlineExceeded, Unavailable
+from maquette.runtime.rpc.channel import open_channel
+from maquette.runtime.rpc.status import from_rpc_error
+from maquette.runtime.settings import Settings
+
+CALL_SECONDS = 10.0
+"""Longest unary call, waiting for a service that starts again included."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobsBackend:
+    """One replica of `jobs`."""
+
+    target: str
+    channel: grpc.aio.Channel
+    jobs: jobs_pb2_grpc.JobServiceAsyncStub
+    artifacts: jobs_pb2_grpc.ArtifactServiceAsyncStub
+    nodes: jobs_pb2_grpc.NodeServiceAsyncStub
+    feed: jobs_pb2_grpc.FeedServiceAsyncStub
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """Everything the gateway calls. Unary calls to `jobs` go to its first replica."""
+
+    replicas: tuple[JobsBackend, ...]
+    storage_channel: grpc.aio.Channel
+    storage: storage_pb2_grpc.StorageServiceAsyncStub
+
+    @property
+    def jobs(self) -> JobsBackend:
+        """The replica that unary calls go to."""
+        return self.replicas[0]
+
+
+@asynccontextmanager
+async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
+    """Open the channels; nothing is dialled before the first call."""
+    replicas = tuple(_jobs_backend(settings, target) for target in settings.jobs_addresses())
+    channel = open_channel(settings, settings.address("storage"), privileged=True)
+    storage: Any = storage_pb2_grpc.StorageServiceStub(channel)
+    try:
+        yield Backends(replicas, channel, storage)
+    finally:
+        for replica in replicas:
+            await replica.channel.close()
+        await channel.close()
+
+
+def _jobs_backend(settings: Settings, target: str) -> JobsBackend:
+    channel = open_channel(settings, target, privileged=True)
+    jobs: Any = jobs_pb2_grpc.JobServiceStub(channel)
+    artifacts: Any = jobs_pb2_grpc.ArtifactServiceStub(channel)
+    nodes: Any = jobs_pb2_grpc.NodeServiceStub(channel)
+    feed: Any = jobs_pb2_grpc.FeedServiceStub(channel)
+    return JobsBackend(target, channel, jobs, artifacts, nodes, feed)
+
+
+async def call(method: Any, request: Any, channel: grpc.aio.Channel, *, within: float = CALL_SECONDS) -> Any:
+    """Make a unary call that waits for a service which is starting again.
+
+    Raises the domain error the other side raised; `Unavailable` when it stayed away.
+    """
+    try:
+        return await method(request, timeout=within, wait_for_ready=True)
+    except grpc.aio.AioRpcError as error:
+        domain = from_rpc_error(error)
+        away = channel.get_state() is not grpc.ChannelConnectivity.READY
+        if isinstance(domain, DeadlineExceeded) and away:
+            raise Unavailable("the service is away") from error
+        raise domain from error

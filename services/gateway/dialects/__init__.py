@@ -1,0 +1,1 @@
+"""REST dialects, one folder each, twins of `protos/maquette/api/dialects`."""

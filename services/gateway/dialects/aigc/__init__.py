@@ -1,0 +1,1 @@
+"""Dialect "aigc": the 3D Generative Models API."""

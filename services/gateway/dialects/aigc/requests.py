@@ -1,0 +1,147 @@
+"""Turn a parsed body into a checked request. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import orjson
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from maquette.runtime.errors import InvalidArgument, error_for
+from maquette.runtime.rpc.bounds import validate
+from services.gateway.dialects.aigc.words import MESH_FORMATS, QUALITIES, Feature
+
+_JSON_TYPES: Mapping[int, tuple[type, str]] = {
+    FieldDescriptor.TYPE_STRING: (str, "a string"),
+    FieldDescriptor.TYPE_INT32: (int, "an integer"),
+    FieldDescriptor.TYPE_INT64: (int, "an integer"),
+    FieldDescriptor.TYPE_BOOL: (bool, "true or false"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """Where the picture comes from: one of the three, the others empty."""
+
+    path: str = ""
+    file_id: str = ""
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """A request to make a mesh of a picture."""
+
+    feature: Feature
+    source: ImageSource
+    output_format: str
+    model_preference: str
+    deny_fallback: bool
+    quality: str
+    seed: int
+    texture_resolution: int
+    """0 for the raw feature."""
+    given: Mapping[str, Any]
+    """The fields the client gave, without bytes."""
+
+    def digest(self, route: str, inline_digest: str) -> str:
+        """Return what makes two requests the same: route, fields, and the bytes sent along."""
+        words = orjson.dumps(self.given, option=orjson.OPT_SORT_KEYS)
+        parts = (route.encode(), words, inline_digest.encode())
+        return hashlib.sha256(b"\x00".join(parts)).hexdigest()
+
+
+def read_fields(values: Mapping[str, Any], message: Message) -> None:
+    """Fill a message from JSON values, and check its bounds.
+
+    Unknown names are passed over, as the dialect's other servers do; null leaves a field unset.
+    Raises `InvalidArgument` for a value of another JSON type.
+    """
+    for field in message.DESCRIPTOR.fields:
+        value = values.get(field.name)
+        if value is None:
+            continue
+        kind, words = _JSON_TYPES[field.type]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            _refuse(f"{field.name} must be {words}.")
+        try:
+            setattr(message, field.name, value)
+        except ValueError as error:
+            # Out of the integer's range, or half a surrogate pair.
+            raise InvalidArgument(f"{field.name} has a value that cannot be used.") from error
+    validate(message)
+
+
+def read_image_request(
+    values: Mapping[str, Any], message: Message, feature: Feature, inline: Collection[str]
+) -> ImageRequest:
+    """Check a body against its message. ``inline`` names the file members that held bytes.
+
+    Raises `InvalidArgument` (INVALID_VALUE) with the one thing that is wrong.
+    """
+    read_fields(values, message)
+    given = {field.name: value for field, value in message.ListFields()}
+    for name in ("texture_image_path", "texture_image_base64", "texture_image_file_id"):
+        if name in inline or name in given:
+            _refuse(f"{name} is not supported: no engine takes a second picture.")
+    source = _source(given, inline)
+    return ImageRequest(
+        feature=feature,
+        source=source,
+        output_format=_one_of("output_format", given.get("output_format", "glb"), MESH_FORMATS),
+        model_preference=given.get("model_preference", ""),
+        deny_fallback=_one_of("fallback", given.get("fallback", "allow"), ("allow", "deny")) == "deny",
+        quality=_one_of("quality", given.get("quality", "medium"), QUALITIES),
+        seed=given.get("seed", 0),
+        texture_resolution=_texture_resolution(message, given),
+        given=given,
+    )
+
+
+def check_model(request: ImageRequest, live: Collection[str]) -> None:
+    """Check the model asked for against the engines of live nodes.
+
+    Raises `InvalidArgument` for a model that this feature never had, and MODEL_NOT_AVAILABLE
+    for one that is on no node while fallback is denied.
+    """
+    wanted = request.model_preference
+    if wanted and wanted not in live and wanted not in request.feature.models:
+        known = ", ".join(dict.fromkeys((*live, *request.feature.models)))
+        _refuse(f"model_preference {wanted[:64]!r} is not a model of {request.feature.name}; known: {known}.")
+    if request.deny_fallback and wanted not in live and (wanted or not live):
+        raise error_for(
+            "MODEL_NOT_AVAILABLE",
+            f"The model {wanted or 'of any kind'} is on no node, and fallback is denied.",
+        )
+
+
+def _texture_resolution(message: Message, given: Mapping[str, Any]) -> int:
+    if "texture_resolution" not in message.DESCRIPTOR.fields_by_name:
+        return 0
+    return int(given.get("texture_resolution", 1024))
+
+
+def _source(given: Mapping[str, Any], inline: Collection[str]) -> ImageSource:
+    names = ("image_path", "image_base64", "image_file_id")
+    used = [name for name in names if given.get(name) or name in inline]
+    if len(used) != 1:
+        _refuse(f"Exactly one of {', '.join(names)} is needed; {len(used)} were given.")
+    return ImageSource(
+        path=given.get("image_path", ""),
+        file_id=given.get("image_file_id", ""),
+        inline="image_base64" in inline,
+    )
+
+
+def _one_of(name: str, value: str, allowed: Collection[str]) -> str:
+    if value not in allowed:
+        _refuse(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+    return value
+
+
+def _refuse(message: str) -> NoReturn:
+    raise InvalidArgument(message)

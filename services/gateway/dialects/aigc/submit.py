@@ -1,0 +1,217 @@
+"""Take in a request for a job: body, picture, model, then one durable job in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from google.api import httpbody_pb2
+from google.protobuf import any_pb2, struct_pb2
+from google.protobuf.message import Message
+
+from maquette.api.capability.v1 import capability_pb2
+from maquette.api.jobs.v1 import jobs_pb2
+from maquette.api.meshgen.v1 import meshgen_pb2
+from maquette.api.storage.v1 import storage_pb2
+from maquette.runtime.errors import InvalidArgument, NotFound
+from services.gateway.backends import Backends, call
+from services.gateway.body_reader import BodyReader, Event, FileBegins, FileBytes
+from services.gateway.capabilities import NodeDirectory
+from services.gateway.dialects.aigc.requests import ImageRequest, check_model, read_image_request
+from services.gateway.dialects.aigc.words import NAME, Feature
+from services.gateway.feed import Feed
+from services.gateway.ingest import FileKind, Ingestion, Ingestor
+
+_FILES = ("image_base64", "texture_image_base64")
+_MAX_KEY = 255
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How much of a body is read."""
+
+    rest: int
+    """Bytes of it that are not in files."""
+    whole: int
+
+
+class ImageSubmitter:
+    """Makes jobs of pictures."""
+
+    def __init__(
+        self, backends: Backends, feed: Feed, nodes: NodeDirectory, ingestor: Ingestor, limits: BodyLimits
+    ) -> None:
+        self._backends = backends
+        self._feed = feed
+        self._nodes = nodes
+        self._ingestor = ingestor
+        self._limits = limits
+
+    async def submit(
+        self,
+        body: AsyncIterator[httpbody_pb2.HttpBody],
+        message: Message,
+        feature: Feature,
+        account_id: str,
+        idempotency_key: str,
+    ) -> jobs_pb2.Job:
+        """Return the job, durable. Whatever is refused leaves no file and no row.
+
+        ``message`` (empty) is of the type that documents the body. Raises the catalogue's errors.
+        """
+        if len(idempotency_key) > _MAX_KEY:
+            raise InvalidArgument(f"Idempotency-Key is longer than {_MAX_KEY} characters.")
+        async with AsyncExitStack() as stack:
+            intake = _Intake(self._ingestor, stack, account_id)
+            values = await self._read(body, intake)
+            request = read_image_request(values, message, feature, intake.names)
+            check_model(request, (await self._nodes.capabilities()).models(feature.name))
+            image = await self._image(request, intake, account_id)
+        digest = request.digest(feature.name, image.digest if request.source.inline else "")
+        return await self._create(request, image, account_id, idempotency_key, digest)
+
+    async def _read(self, body: AsyncIterator[httpbody_pb2.HttpBody], intake: _Intake) -> dict[str, Any]:
+        reader = BodyReader(_FILES, max_rest=self._limits.rest, max_body=self._limits.whole)
+        async for piece in body:
+            for event in reader.feed(piece.data):
+                await intake.take(event)
+        return reader.finish()
+
+    async def _image(
+        self, request: ImageRequest, intake: _Intake, account_id: str
+    ) -> capability_pb2.TaskInput:
+        source = request.source
+        if intake.ingestion is not None:
+            facts = await intake.ingestion.inspect()
+            return _input_of(await intake.ingestion.commit(facts))
+        if source.file_id:
+            return _input_of(await self._upload(account_id, file_id=source.file_id))
+        return await self._issued(account_id, source.path)
+
+    async def _upload(self, account_id: str, *, file_id: str = "", path: str = "") -> storage_pb2.Upload:
+        key: Mapping[str, str] = {"id": file_id} if file_id else {"path": path}
+        request = storage_pb2.GetUploadRequest(account_id=account_id, **key)
+        response = await call(self._backends.storage.GetUpload, request, self._backends.storage_channel)
+        upload: storage_pb2.Upload = response.upload
+        if upload.kind != storage_pb2.UPLOAD_KIND_IMAGE:
+            raise InvalidArgument("The file given as the image is not a picture.")
+        return upload
+
+    async def _issued(self, account_id: str, path: str) -> capability_pb2.TaskInput:
+        """Return the picture that an issued path stands for: an upload's or a result's."""
+        try:
+            return _input_of(await self._upload(account_id, path=path))
+        except NotFound:
+            request = jobs_pb2.ResolvePathRequest(account_id=account_id, path=path)
+        jobs = self._backends.jobs
+        try:
+            response = await call(jobs.artifacts.ResolvePath, request, jobs.channel)
+        except NotFound as error:
+            raise InvalidArgument("image_path takes only paths that this API issued.") from error
+        artifact: jobs_pb2.Artifact = response.artifact
+        if not artifact.media_type.startswith("image/"):
+            raise InvalidArgument("The file given as the image is not a picture.")
+        return capability_pb2.TaskInput(
+            role="image",
+            digest=artifact.digest,
+            size=artifact.size,
+            media_type=artifact.media_type,
+            filename=artifact.filename,
+        )
+
+    async def _create(
+        self,
+        request: ImageRequest,
+        image: capability_pb2.TaskInput,
+        account_id: str,
+        idempotency_key: str,
+        digest: str,
+    ) -> jobs_pb2.Job:
+        job = jobs_pb2.CreateJobRequest(
+            account_id=account_id,
+            dialect=NAME,
+            feature=request.feature.name,
+            request=_words(request, image),
+            idempotency_key=idempotency_key,
+            request_digest=digest if idempotency_key else "",
+            tasks=[_task(request, image)],
+        )
+        jobs = self._backends.jobs
+        response = await call(jobs.jobs.CreateJob, job, jobs.channel)
+        return self._feed.note(response.job).job
+
+
+class _Intake:
+    """Feeds the files of a body into ingestions."""
+
+    def __init__(self, ingestor: Ingestor, stack: AsyncExitStack, account_id: str) -> None:
+        self._ingestor = ingestor
+        self._stack = stack
+        self._account_id = account_id
+        self.ingestion: Ingestion | None = None
+        self.names: list[str] = []
+
+    async def take(self, event: Event) -> None:
+        """Open, fill or end an ingestion."""
+        if isinstance(event, FileBytes):
+            if self.ingestion is not None:
+                await self.ingestion.write(event.data)
+        elif isinstance(event, FileBegins):
+            if event.name != "image_base64":
+                raise InvalidArgument(f"{event.name} is not supported: no engine takes a second picture.")
+            if self.names:
+                raise InvalidArgument(f"The body names {event.name!r} twice.")
+            self.names.append(event.name)
+            opening = self._ingestor.open(FileKind.IMAGE, "image", self._account_id)
+            self.ingestion = await self._stack.enter_async_context(opening)
+
+
+def _input_of(upload: storage_pb2.Upload) -> capability_pb2.TaskInput:
+    return capability_pb2.TaskInput(
+        role="image",
+        digest=upload.digest,
+        size=upload.size,
+        media_type=upload.media_type,
+        filename=upload.filename,
+    )
+
+
+def _task(request: ImageRequest, image: capability_pb2.TaskInput) -> jobs_pb2.TaskSpec:
+    parameters = any_pb2.Any()
+    parameters.Pack(
+        meshgen_pb2.ImageToMesh(
+            output_format=request.output_format,
+            texture_resolution=request.texture_resolution,
+            quality=request.quality,
+        )
+    )
+    return jobs_pb2.TaskSpec(
+        name="mesh",
+        feature=request.feature.name,
+        parameters=parameters,
+        inputs=[jobs_pb2.InputRef(role="image", file=image)],
+        model_preference=request.model_preference,
+        fallback=jobs_pb2.FALLBACK_DENY if request.deny_fallback else jobs_pb2.FALLBACK_ALLOW,
+        weight=1.0,
+        phase="mesh",
+        seed=request.seed,
+    )
+
+
+def _words(request: ImageRequest, image: capability_pb2.TaskInput) -> struct_pb2.Struct:
+    """Write the request in the dialect's own words, and which picture it was about."""
+    words = struct_pb2.Struct()
+    words.update(
+        {
+            "inputs": dict(request.given),
+            "image": {
+                "filename": image.filename,
+                "size": image.size,
+                "media_type": image.media_type,
+                "digest": image.digest,
+            },
+        }
+    )
+    return words

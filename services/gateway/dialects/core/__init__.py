@@ -1,0 +1,1 @@
+"""Our own public routes, beside the dialects."""

@@ -1,0 +1,1 @@
+"""The edge app: what is not one JSON message. Multipart, ranges, sockets, pages."""

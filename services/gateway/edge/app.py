@@ -1,0 +1,118 @@
+"""The edge app: handlers by RPC name, on the paths that the protos state."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from maquette.runtime.errors import Internal, MaquetteError, Unauthenticated
+from maquette.runtime.rpc.interceptors import INTERNAL_HEADER
+from maquette.runtime.telemetry import get_logger
+from services.gateway.auth import Credentials, set_principal
+from services.gateway.dialects.aigc.errors import error_body, http_status
+from services.gateway.edge import documents
+from services.gateway.edge.downloads import Downloads
+from services.gateway.edge.parts import EdgeParts
+from services.gateway.edge.sockets import Sockets
+from services.gateway.edge.uploads import upload_handler
+from services.gateway.ingest import FileKind
+from services.gateway.routes import PublicRoute, public_routes
+
+HEALTH_PATH = "/-/health"
+_log = get_logger()
+
+
+def edge_app(parts: EdgeParts, sockets: Sockets, secret: bytes) -> ASGIApp:
+    """Build the app. Raises LookupError when a route of the protos has no handler."""
+    downloads = Downloads(parts)
+    handlers: Mapping[str, Any] = {
+        "UploadImage": lambda route: upload_handler(parts, FileKind.IMAGE, route.option.file_part),
+        "UploadMesh": lambda route: upload_handler(parts, FileKind.MESH, route.option.file_part),
+        "DownloadResult": lambda _: downloads.result,
+        "DownloadThumbnail": lambda _: downloads.thumbnail,
+        "DownloadSigned": lambda _: downloads.signed,
+        "GetSwagger": lambda _: documents.swagger,
+        "GetRedoc": lambda _: documents.redoc,
+        "GetDocumentFile": lambda _: documents.viewer_file,
+        "GetOpenApi": lambda _: documents.openapi,
+        "WatchJob": lambda _: sockets,
+    }
+    routes: list[BaseRoute] = [Route(HEALTH_PATH, _health)]
+    at_edge = (route for route in public_routes() if route.at_edge)
+    routes += [_route(route, handlers[route.rpc](route)) for route in at_edge]
+    return _Door(Starlette(routes=routes, exception_handlers={MaquetteError: _refused}), parts, secret)
+
+
+async def _health(_request: Request) -> Response:
+    return PlainTextResponse("ok")
+
+
+def _route(route: PublicRoute, handler: Any) -> BaseRoute:
+    if route.option.websocket:
+        return WebSocketRoute(route.template, handler)
+    return Route(route.template, handler, methods=[route.verb])
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, MaquetteError)  # noqa: S101 — registered for this class only
+    return _error_response(error)
+
+
+def _error_response(error: MaquetteError) -> Response:
+    return Response(error_body(error), status_code=http_status(error), media_type="application/json")
+
+
+class _Door:
+    """What every request to the edge passes: the internal secret and the authenticator."""
+
+    def __init__(self, app: ASGIApp, parts: EdgeParts, secret: bytes) -> None:
+        self._app = app
+        self._parts = parts
+        self._secret = secret
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] == HEALTH_PATH:
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        offered = headers.get(INTERNAL_HEADER, "").encode("latin-1")
+        if not hmac.compare_digest(offered, self._secret):
+            error = Unauthenticated("this address serves Envoy only")
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 4401})
+                return
+            await _error_response(error)(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            # The socket itself authenticates: it has close codes to answer with.
+            await self._app(scope, receive, send)
+            return
+        await self._serve(headers, scope, receive, send)
+
+    async def _serve(self, headers: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def tracked(message: Any) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            set_principal(await self._parts.authenticator.authenticate(Credentials(headers)))
+            await self._app(scope, receive, tracked)
+        except MaquetteError as error:
+            if begun:
+                raise
+            await _error_response(error)(scope, receive, send)
+        except Exception as error:
+            _log.error("request failed", path=scope["path"], exc_info=error)
+            if begun:
+                raise
+            await _error_response(Internal("The request failed."))(scope, receive, send)

@@ -1,0 +1,87 @@
+"""uvicorn inside our own process: our signals, our socket, our drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from maquette.runtime.settings import Settings
+
+_BACKLOG = 2048
+_LARGEST_MESSAGE = 64 * 1024
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves the process's signals alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing: `run_service` has the signals."""
+        yield
+
+
+@asynccontextmanager
+async def serve_edge(app: ASGIApp, target: str, settings: Settings) -> AsyncIterator[None]:
+    """Serve the app at ``unix:<path>`` (0600) or ``host:port`` until the block is left."""
+    tls = settings.tls
+    secure = not target.startswith("unix:") and tls.certificate and tls.key and tls.authority
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=120,
+        timeout_graceful_shutdown=max(1, int(settings.drain_seconds)),
+        ws_max_size=_LARGEST_MESSAGE,
+        ws_max_queue=4,
+        ws_ping_interval=settings.gateway.ping_seconds,
+        ws_ping_timeout=settings.gateway.ping_seconds,
+        ws_per_message_deflate=False,
+        ssl_certfile=str(tls.certificate) if secure else None,
+        ssl_keyfile=str(tls.key) if secure else None,
+        ssl_ca_certs=str(tls.authority) if secure else None,
+        ssl_cert_reqs=2 if secure else 0,
+    )
+    server = _Server(config)
+    listening = _listen(target)
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        while not server.started:
+            if running.done():
+                await running
+                raise RuntimeError("the edge server ended before it began")
+            await asyncio.sleep(0.005)
+        yield
+    finally:
+        server.should_exit = True
+        await running
+
+
+def _listen(target: str) -> socket.socket:
+    if not target.startswith("unix:"):
+        host, _, port = target.rpartition(":")
+        return socket.create_server((host.strip("[]"), int(port)), backlog=_BACKLOG)
+    path = Path(target.removeprefix("unix:"))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        listening.bind(str(path))
+    finally:
+        os.umask(before)
+    listening.listen(_BACKLOG)
+    return listening

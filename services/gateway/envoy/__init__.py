@@ -1,0 +1,1 @@
+"""Envoy in front of the gateway: its configuration, made from the descriptor set."""

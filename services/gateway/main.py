@@ -1,0 +1,123 @@
+"""Composition root of the gateway: builds, wires and serves; nothing else does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from maquette.api.dialects.aigc.v1 import files_pb2_grpc, generation_pb2_grpc, system_pb2_grpc
+from maquette.api.dialects.core.v1 import core_pb2_grpc
+from maquette.runtime.rpc.server import create_server, serve
+from maquette.runtime.sandbox import SandboxPool
+from maquette.runtime.secrets import load_secret
+from maquette.runtime.service import ServiceContext, run_service
+from services.gateway.auth import Authenticator, OpenAuthenticator
+from services.gateway.backends import Backends, open_backends
+from services.gateway.capabilities import NodeDirectory
+from services.gateway.dialects.aigc.servicer import (
+    FileServicer,
+    MeshGenerationServicer,
+    Parts,
+    SystemServicer,
+)
+from services.gateway.dialects.aigc.submit import BodyLimits, ImageSubmitter
+from services.gateway.dialects.core.events import EventServicer
+from services.gateway.edge.app import edge_app
+from services.gateway.edge.parts import EdgeParts
+from services.gateway.edge.server import serve_edge
+from services.gateway.edge.sockets import Sockets
+from services.gateway.envoy.config import edge_target
+from services.gateway.feed import Feed
+from services.gateway.grpc_door import PublicDoor
+from services.gateway.ingest import ImageInspector, Ingestor, sweep_spool
+from services.gateway.inspection import INSPECTOR_SPEC, SandboxInspector
+from services.gateway.mirror import Mirror
+from services.gateway.routes import public_routes
+
+
+@asynccontextmanager
+async def build(context: ServiceContext) -> AsyncIterator[None]:
+    """Serve until the block is left, then drain: sockets first, then calls."""
+    settings = context.settings
+    limits = settings.gateway
+    await asyncio.to_thread(sweep_spool, settings.tmp_dir)
+    async with AsyncExitStack() as stack:
+        backends = await stack.enter_async_context(open_backends(settings))
+        pool = await stack.enter_async_context(
+            SandboxPool.open(INSPECTOR_SPEC, workers=limits.inspect_processes, workspace=settings.tmp_dir)
+        )
+        feed = Feed(backends, Mirror(kept_jobs=limits.kept_jobs, kept_events=limits.kept_events))
+        await stack.enter_async_context(_running(feed, context))
+        authenticator: Authenticator = OpenAuthenticator()
+        inspector: ImageInspector = SandboxInspector(pool, limits)
+        ingestor = Ingestor(backends, inspector, settings.tmp_dir, limits, context.ids)
+        parts = _dialect_parts(context, backends, feed, ingestor)
+        await stack.enter_async_context(_grpc(context, parts, authenticator))
+        edge = EdgeParts(backends, feed, ingestor, authenticator, context.clock, settings.base_url, limits)
+        sockets = Sockets(edge)
+        app = edge_app(edge, sockets, load_secret(settings, "internal"))
+        await stack.enter_async_context(serve_edge(app, edge_target(settings), settings))
+        stack.push_async_callback(sockets.close_all)
+        yield
+
+
+def _dialect_parts(context: ServiceContext, backends: Backends, feed: Feed, ingestor: Ingestor) -> Parts:
+    limits = context.settings.gateway
+    nodes = NodeDirectory(backends, context.clock)
+    largest = max(route.option.max_body_bytes for route in public_routes() if route.client_streaming)
+    body = BodyLimits(rest=limits.max_body_kib * 1024, whole=largest)
+    return Parts(
+        backends=backends,
+        feed=feed,
+        nodes=nodes,
+        submitter=ImageSubmitter(backends, feed, nodes, ingestor, body),
+        clock=context.clock,
+        base_url=context.settings.base_url,
+        limits=limits,
+        started_at=context.clock.monotonic(),
+    )
+
+
+@asynccontextmanager
+async def _running(feed: Feed, context: ServiceContext) -> AsyncIterator[None]:
+    """Follow the feed in the background; the service ends if that ever fails."""
+    task = asyncio.create_task(feed.run())
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            context.log.error("feed failed", exc_info=task.exception())
+            context.stopping.set()
+
+    task.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _grpc(context: ServiceContext, parts: Parts, authenticator: Authenticator) -> AsyncIterator[None]:
+    settings = context.settings
+    server = create_server(settings, extra=[PublicDoor(authenticator)], max_concurrent_streams=16_384)
+    system_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts), server)
+    files_pb2_grpc.add_FileServiceServicer_to_server(FileServicer(parts), server)
+    generation_pb2_grpc.add_MeshGenerationServiceServicer_to_server(MeshGenerationServicer(parts), server)
+    events = EventServicer(parts.feed, settings.gateway.ping_seconds)
+    core_pb2_grpc.add_EventServiceServicer_to_server(events, server)
+    names = sorted({route.service for route in public_routes() if not route.at_edge})
+    running = await serve(server, settings.address("gateway"), names, settings)
+    try:
+        yield
+    finally:
+        await running.drain()
+
+
+def main() -> None:
+    """Run the gateway."""
+    run_service("gateway", build)
+
+
+if __name__ == "__main__":
+    main()

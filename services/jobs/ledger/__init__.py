@@ -1,0 +1,1 @@
+"""The adapter to PostgreSQL: every SQL statement of `jobs` outside its migrations."""

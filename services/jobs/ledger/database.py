@@ -1,0 +1,104 @@
+"""Reach PostgreSQL, also when it was away for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import asyncpg
+
+from maquette.runtime.clock import Clock
+from maquette.runtime.errors import Unavailable
+from maquette.runtime.migrations import migrate
+from maquette.runtime.telemetry import get_logger
+
+MIGRATIONS = "services.jobs.migrations"
+SCHEMA = "ledger"
+
+Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+Result = TypeVar("Result")
+
+AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+
+# Every statement here finds its rows by an index. Without this a plan made while a table was empty
+# would scan it, and stay for as long as its connection.
+_SESSION = {"enable_seqscan": "off", "jit": "off", "application_name": "maquette-jobs"}
+
+
+class Database:
+    """A pool whose calls wait for a database that restarts."""
+
+    def __init__(self, dsn: str, clock: Clock, *, size: int, patience: float) -> None:
+        self.dsn = dsn
+        self._clock = clock
+        self._size = size
+        self._patience = patience
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> None:
+        """Connect and bring the schema up to date."""
+        pool = asyncpg.create_pool(
+            self.dsn,
+            min_size=2,
+            max_size=self._size,
+            max_inactive_connection_lifetime=0,
+            command_timeout=30,
+            timeout=5,
+            server_settings=_SESSION,
+        )
+        self._pool = await pool
+        async with self._pool.acquire() as connection:
+            await migrate(connection, MIGRATIONS, SCHEMA)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), 2.0)
+            except TimeoutError:
+                self._pool.terminate()
+
+    async def connect(self) -> asyncpg.Connection[asyncpg.Record]:
+        """Return a connection outside the pool, for LISTEN."""
+        return await asyncpg.connect(self.dsn, timeout=5, server_settings=_SESSION)
+
+    async def fetch(self, sql: str, *args: Any, patience: float | None = None) -> list[asyncpg.Record]:
+        """Run a statement that is safe to repeat and return its rows.
+
+        ``patience`` is how many seconds to wait for a database that is away; the setting by default.
+        Raises Unavailable after that.
+        """
+
+        async def call(pool: asyncpg.Pool[asyncpg.Record]) -> list[asyncpg.Record]:
+            return await pool.fetch(sql, *args)
+
+        return await self._patiently(call, self._patience if patience is None else patience)
+
+    async def _patiently(
+        self, call: Callable[[asyncpg.Pool[asyncpg.Record]], Awaitable[Result]], patience: float
+    ) -> Result:
+        if self._pool is None:
+            raise Unavailable("the ledger's database is not open")
+        until = self._clock.monotonic() + patience
+        pause = 0.05
+        while True:
+            try:
+                return await call(self._pool)
+            except AWAY as error:
+                if self._clock.monotonic() + pause >= until:
+                    raise Unavailable("the ledger's database is away") from error
+                get_logger().warning("database away", error=repr(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.4)

@@ -1,0 +1,166 @@
+"""The run: decode, matte, shape, mesh, unwrap, paint, export, render."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maquette.geometry.asset import Asset, Material, Mesh, Part
+from maquette.geometry.codecs import EncodedFile, decode, encode
+from maquette.geometry.errors import UnreadableImage
+from maquette.geometry.images import decode_image
+from maquette.geometry.render import View, render
+from maquette.geometry.textures import encode_png
+from maquette.geometry.topology import measure, vertex_normals
+from maquette.runtime.engine import EngineRequest, EngineResult, OutputFile, Report
+from maquette.runtime.errors import InvalidArgument
+from services.meshgen.engines.silhouette_inflation import FEATURES, OUTPUT_FORMATS
+from services.meshgen.engines.silhouette_inflation.matting import Cutout, cut_out
+from services.meshgen.engines.silhouette_inflation.progress import RAW, TEXTURED, Progress
+from services.meshgen.engines.silhouette_inflation.shape import VERTEX_TARGETS, Shape, build_shape, choose_field
+from services.meshgen.engines.silhouette_inflation.texture import paint, spread_colors
+from services.meshgen.engines.silhouette_inflation.unwrap import unwrap
+
+THUMBNAIL_SIDE = 512
+_MIN_TEXTURE, _MAX_TEXTURE, _USUAL_TEXTURE = 256, 4096, 1024
+_PLAIN = Material(name="clay", base_color=(0.6, 0.58, 0.54, 1.0), roughness=0.85)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    textured: bool
+    output_format: str
+    texture_resolution: int
+    quality: str
+
+
+def run(request: EngineRequest, report: Report) -> EngineResult:
+    """Do one run; see :class:`services.meshgen.engines.silhouette_inflation.SilhouetteInflation`."""
+    settings = _settings(request)
+    progress = Progress(report, TEXTURED if settings.textured else RAW)
+    progress.enter("decoding", "Reading the picture")
+    try:
+        rgba = decode_image(request.input("image").path)
+    except UnreadableImage as error:
+        raise InvalidArgument(str(error), reason="INVALID_INPUT_FILE") from error
+    progress.enter("matting", "Finding the object")
+    cutout = cut_out(rgba)
+    del rgba
+    progress.enter("shaping", "Inflating the silhouette")
+    field = choose_field(cutout.alpha, settings.quality)
+    progress.enter("meshing", "Closing the surface")
+    shape = build_shape(field)
+    asset = _textured(shape, cutout, settings, progress) if settings.textured else _plain(shape)
+    progress.enter("exporting", f"Writing {settings.output_format}")
+    files = encode(asset, settings.output_format)
+    outputs = _write(files, request.workdir)
+    facts = _measure(files)
+    progress.enter("rendering", "Drawing the thumbnail")
+    thumbnail = _thumbnail(asset, request.workdir)
+    mesh = OutputFile(outputs[0].role, outputs[0].path, outputs[0].media_type, 0, facts)
+    return EngineResult(
+        outputs=(mesh, *outputs[1:], thumbnail),
+        info={**facts, "thumbnail_generated": True},
+        warnings=_warnings(settings, cutout),
+    )
+
+
+def warm_up() -> None:
+    """Take every path through the libraries once, on a small disc."""
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    rgba = np.full((64, 64, 4), 200, dtype=np.uint8)
+    rgba[..., 3] = np.where(x * x + y * y < 0.8, 255, 0)
+    cutout = cut_out(rgba)
+    shape = build_shape(choose_field(cutout.alpha, "low"))
+    silent = Progress(_silence, TEXTURED)
+    asset = _textured(shape, cutout, _Settings(True, "glb", _MIN_TEXTURE, "low"), silent)
+    encode(asset, "glb")
+    render(asset, View(size=32))
+
+
+def _silence(
+    stage: str, fraction: float, message: str = "", *, eta: float | None = None, upstream_status: str = ""
+) -> None:
+    """Report to nobody."""
+
+
+def _settings(request: EngineRequest) -> _Settings:
+    if request.feature not in FEATURES:
+        raise InvalidArgument(f"This engine does not do {request.feature}.")
+    parameters = request.parameters
+    output_format = str(parameters.get("output_format") or "glb")
+    if output_format not in OUTPUT_FORMATS:
+        raise InvalidArgument(f"output_format must be one of {', '.join(OUTPUT_FORMATS)}.")
+    quality = str(parameters.get("quality") or "medium")
+    if quality not in VERTEX_TARGETS:
+        raise InvalidArgument(f"quality must be one of {', '.join(VERTEX_TARGETS)}.")
+    resolution = int(parameters.get("texture_resolution") or _USUAL_TEXTURE)
+    if not _MIN_TEXTURE <= resolution <= _MAX_TEXTURE:
+        raise InvalidArgument(f"texture_resolution must be from {_MIN_TEXTURE} to {_MAX_TEXTURE}.")
+    return _Settings(request.feature == "image_to_textured_mesh", output_format, resolution, quality)
+
+
+def _plain(shape: Shape) -> Asset:
+    normals = vertex_normals(shape.vertices, shape.faces)
+    return Asset("model", (Part("model", Mesh(shape.vertices, shape.faces, normals), _PLAIN),))
+
+
+def _textured(shape: Shape, cutout: Cutout, settings: _Settings, progress: Progress) -> Asset:
+    progress.enter("unwrapping", "Unwrapping the surface")
+    atlas = unwrap(shape, settings.texture_resolution)
+    progress.enter("texturing", "Painting the texture")
+    texture = paint(atlas, shape, spread_colors(cutout))
+    mesh = Mesh(
+        vertices=atlas.vertices,
+        faces=atlas.faces,
+        normals=vertex_normals(shape.vertices, shape.faces)[atlas.source],
+        uv=(atlas.texels / atlas.side).astype(np.float32),
+    )
+    material = Material(name="picture", base_color_texture=texture, roughness=0.85)
+    return Asset("model", (Part("model", mesh, material),))
+
+
+def _write(files: tuple[EncodedFile, ...], workdir: Path) -> tuple[OutputFile, ...]:
+    outputs = []
+    for file in files:
+        path = workdir / file.name
+        path.write_bytes(file.data)
+        meta = {"file_size_bytes": len(file.data)}
+        outputs.append(OutputFile(file.role, path, file.media_type, 0, meta))
+    return tuple(outputs)
+
+
+def _measure(files: tuple[EncodedFile, ...]) -> Mapping[str, Any]:
+    """Read the delivered mesh back and measure it, so that no figure is a hope."""
+    main = files[0]
+    suffix = main.name.rsplit(".", 1)[1]
+    facts = measure(decode(main.data, suffix))
+    texture = next((file for file in files if file.role == "texture"), None)
+    if texture is not None:
+        # The width of a PNG stands at byte 16 of the file.
+        facts["has_texture"] = True
+        facts["texture_resolution"] = int.from_bytes(texture.data[16:20], "big")
+    return {**facts, "format": suffix, "file_size_bytes": len(main.data)}
+
+
+def _thumbnail(asset: Asset, workdir: Path) -> OutputFile:
+    path = workdir / "thumbnail.png"
+    data = encode_png(render(asset, View(size=THUMBNAIL_SIDE)))
+    path.write_bytes(data)
+    meta = {"width": THUMBNAIL_SIDE, "height": THUMBNAIL_SIDE, "file_size_bytes": len(data)}
+    return OutputFile("thumbnail", path, "image/png", 0, meta)
+
+
+def _warnings(settings: _Settings, cutout: Cutout) -> tuple[str, ...]:
+    warnings = []
+    if cutout.matted:
+        warnings.append("The picture has no transparency; the object was told from its background by colour.")
+    if settings.textured and settings.output_format == "ply":
+        warnings.append("PLY holds no texture; its vertices carry the colours.")
+    if settings.textured and settings.output_format == "stl":
+        warnings.append("STL holds no colour; choose glb or obj for a textured model.")
+    return tuple(warnings)

@@ -1,0 +1,1 @@
+"""Where the bytes lie: a local folder, or a bucket of any S3."""

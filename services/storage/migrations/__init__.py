@@ -1,0 +1,1 @@
+"""Schema `assets`, one numbered file a step."""
