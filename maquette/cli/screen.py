@@ -68,7 +68,8 @@ def show_started(stages: Iterable[Stage], processes: Mapping[str, ManagedProcess
     }
     console.print(process_rows(rows))
     longest = max(stage.ready for stage in stages)
-    console.print(f"\n[bold]Maquette is ready on {url}[/bold]  ({longest:.1f} s)  documents: {url}/docs")
+    words = f"\n[bold]Maquette is ready on {url}[/bold]  ({longest:.1f} s)  documents: {url}/docs"
+    console.print(words, soft_wrap=True)
     console.print("[dim]Ctrl-C stops it.[/dim]")
 
 

@@ -104,7 +104,7 @@ def clean_mesh(
     corners = np.asarray(faces).reshape(-1, 3).astype(np.int64)
     if corners.size and (corners.min() < 0 or corners.max() >= len(points)):
         raise MeshError("A face of the mesh names a vertex that does not exist.")
-    finite = np.isfinite(points).all(axis=1)
+    finite = np.asarray(np.isfinite(points).all(axis=1))
     if finite.any() and np.abs(points[finite]).max() > _FAR:
         raise MeshError("The mesh has coordinates too large to compute with.")
     distinct = (
@@ -120,7 +120,9 @@ def clean_mesh(
         vertices=points[used].astype(np.float32),
         faces=renumber[corners].astype(np.int32),
         normals=None if normals is None else unit_vectors(np.asarray(normals, np.float64)[used]),
-        uv=None if uv is None else np.nan_to_num(np.asarray(uv, np.float64)[used], posinf=0, neginf=0).astype("f4"),
+        uv=None
+        if uv is None
+        else np.nan_to_num(np.asarray(uv, np.float64)[used], posinf=0, neginf=0).astype("f4"),
         colors=None if colors is None else np.ascontiguousarray(colors[used]),
     )
 

@@ -43,7 +43,6 @@ _DECODE_ERRORS = (
     EOFError,
     AttributeError,
     struct.error,
-    Image.DecompressionBombError,
 )
 
 
@@ -132,6 +131,10 @@ def _decode(path: Path, limits: ImageLimits) -> tuple[str, NDArray[np.uint8]]:
                 rgba = _to_rgba(_upright(image))
     except UnreadableImage:
         raise
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(
+            f"The picture has far too many pixels; at most {limits.max_side} on a side are allowed."
+        ) from error
     except _DECODE_ERRORS as error:
         raise UnreadableImage(f"The {kind} picture is damaged or incomplete.") from error
     _check_visible(rgba, limits)
@@ -189,7 +192,7 @@ def _check_visible(rgba: NDArray[np.uint8], limits: ImageLimits) -> None:
         raise UnreadableImage("The picture is fully transparent: there is nothing to see on it.")
     if min(rows[-1] - rows[0], columns[-1] - columns[0]) + 1 < limits.min_visible:
         raise UnreadableImage(
-            f"The visible part of the picture is smaller than {limits.min_visible} pixels; nothing can be made of it."
+            f"The visible part of the picture is smaller than {limits.min_visible} pixels; it is too little."
         )
 
 

@@ -49,9 +49,7 @@ def _resting_height(skyline: list[tuple[int, int, int]], start: int, right: int)
     return height
 
 
-def _raise(
-    skyline: list[tuple[int, int, int]], place: Place, size: Size
-) -> list[tuple[int, int, int]]:
+def _raise(skyline: list[tuple[int, int, int]], place: Place, size: Size) -> list[tuple[int, int, int]]:
     left, right, top = place[0], place[0] + size[0], place[1] + size[1]
     pieces = [(left, top, size[0])]
     for x, y, width in skyline:

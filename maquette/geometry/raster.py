@@ -28,9 +28,9 @@ def rasterize(corners: NDArray[np.floating], shape: tuple[int, int]) -> Texels:
     Corners are (x, y) in texels, centres are at n + ½, ``shape`` is (rows, columns). A texel
     on a shared edge is listed once for each face.
     """
-    corners = np.asarray(corners, dtype=np.float64)
-    low = np.floor(corners.min(axis=1) - 0.5).astype(np.int64) + 1
-    high = np.ceil(corners.max(axis=1) - 0.5).astype(np.int64)
+    points: NDArray[np.float64] = np.asarray(corners, dtype=np.float64)
+    low = np.floor(points.min(axis=1) - 0.5).astype(np.int64) + 1
+    high = np.ceil(points.max(axis=1) - 0.5).astype(np.int64)
     low = np.maximum(low - 1, 0)
     high = np.minimum(high, (shape[1] - 1, shape[0] - 1))
     size = np.maximum(high - low + 1, 0)
@@ -41,7 +41,7 @@ def rasterize(corners: NDArray[np.floating], shape: tuple[int, int]) -> Texels:
     while start < len(corners):
         before = ends[start - 1] if start else 0
         stop = max(int(np.searchsorted(ends, before + _BATCH, side="right")), start + 1)
-        pieces.append(_batch(corners, low, size, candidates, np.arange(start, stop)))
+        pieces.append(_batch(points, low, size, candidates, np.arange(start, stop)))
         start = stop
     if not pieces:
         nothing = np.zeros(0, dtype=np.int64)

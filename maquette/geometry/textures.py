@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.geometry.asset import Bytes, Floats
@@ -29,7 +30,9 @@ def decode_texture(data: bytes) -> Bytes:
     try:
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
             if max(image.size) > MAX_TEXTURE_SIDE:
-                raise UnreadableMesh(f"A texture is {image.width} × {image.height}; at most 8192 are allowed.")
+                raise UnreadableMesh(
+                    f"A texture is {image.width} × {image.height}; at most 8192 are allowed."
+                )
             mode = "RGBA" if "A" in image.mode or "transparency" in image.info else "RGB"
             return np.asarray(image.convert(mode))
     except (OSError, SyntaxError, ValueError, LookupError, Image.DecompressionBombError) as error:
@@ -46,8 +49,8 @@ def sample_texture(texture: Bytes, uv: Floats) -> Bytes:
     column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     fx, fy = (x - column)[:, None], (y - row)[:, None]
 
-    def texel(dy: int, dx: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        return texture[(row + dy) % height, (column + dx) % width].astype(np.float64)
+    def texel(dy: int, dx: int) -> NDArray[np.float64]:
+        return np.asarray(texture[(row + dy) % height, (column + dx) % width], dtype=np.float64)
 
     upper = texel(0, 0) * (1 - fx) + texel(0, 1) * fx
     lower = texel(1, 0) * (1 - fx) + texel(1, 1) * fx

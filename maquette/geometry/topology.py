@@ -59,9 +59,7 @@ def vertex_normals(vertices: Floats, faces: Indices) -> Floats:
     normals = face_normals(vertices, faces)
     total = np.empty((len(vertices), 3))
     for axis in range(3):
-        total[:, axis] = np.bincount(
-            faces.ravel(), np.repeat(normals[:, axis], 3), minlength=len(vertices)
-        )
+        total[:, axis] = np.bincount(faces.ravel(), np.repeat(normals[:, axis], 3), minlength=len(vertices))
     return unit_vectors(total)
 
 

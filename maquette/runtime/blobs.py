@@ -14,15 +14,15 @@ import grpc
 from maquette.api.storage.v1 import storage_pb2 as pb
 from maquette.api.storage.v1 import storage_pb2_grpc
 from maquette.runtime.errors import Internal, InvalidArgument
-from maquette.runtime.rpc.channel import translated
+from maquette.runtime.rpc.channel import from_rpc_error, translated
 from maquette.runtime.rpc.interceptors import GRANT_HEADER
 
 if TYPE_CHECKING:  # generic in their stubs only
     _Call = grpc.aio.StreamUnaryCall[Any, Any]
 
-CHUNK_BYTES = 256 * 1024
-"""Size of one message on the way; callers may give and get pieces of any size."""
-_BATCH_BYTES = 4 * CHUNK_BYTES
+CHUNK_BYTES = 1 << 20
+"""Largest message on the way in; callers may give pieces of any size."""
+_BATCH_BYTES = 1 << 20
 
 
 class Written(NamedTuple):
@@ -97,13 +97,13 @@ class BlobClient:
             max_bytes=max_bytes,
         )
         call = self._stub.WriteBlob(metadata=self._metadata)
-        async with _sending(call):
-            await _send(call, pb.WriteBlobRequest(header=header))
+        async with _Sending(call) as sending:
+            await sending.send(pb.WriteBlobRequest(header=header))
             async for chunk in chunks:
                 for piece in _pieces(chunk):
-                    await _send(call, pb.WriteBlobRequest(chunk=piece))
-            await _send(call, pb.WriteBlobRequest(commit=pb.WriteBlobRequest.Commit()))
-            response = await _finish(call)
+                    await sending.send(pb.WriteBlobRequest(chunk=piece))
+            await sending.send(pb.WriteBlobRequest(commit=pb.WriteBlobRequest.Commit()))
+            response = await sending.finish()
         return Written(response.digest, response.size)
 
     async def write_file(
@@ -130,52 +130,87 @@ class BlobClient:
             account_id=account_id, kind=kind, filename=filename, max_bytes=max_bytes
         )
         call = self._stub.CreateUpload(metadata=self._metadata)
-        async with _sending(call):
-            await _send(call, pb.CreateUploadRequest(header=header))
-            yield UploadWriter(call)
+        async with _Sending(call) as sending:
+            await sending.send(pb.CreateUploadRequest(header=header))
+            yield UploadWriter(sending)
 
 
 class UploadWriter:
     """An upload that is open."""
 
-    def __init__(self, call: _Call) -> None:
-        self._call = call
+    def __init__(self, sending: _Sending) -> None:
+        self._sending = sending
 
     async def write(self, chunk: bytes) -> None:
         """Send some bytes. Raises what storage raised, e.g. InvalidArgument (FILE_TOO_LARGE)."""
         for piece in _pieces(chunk):
-            await _send(self._call, pb.CreateUploadRequest(chunk=piece))
+            await self._sending.send(pb.CreateUploadRequest(chunk=piece))
 
     async def commit(self, *, media_type: str, extension: str) -> pb.Upload:
         """Publish it under the type its bytes turned out to have (``extension`` without dot)."""
         commit = pb.CreateUploadRequest.Commit(media_type=media_type, format=extension)
-        await _send(self._call, pb.CreateUploadRequest(commit=commit))
-        response: pb.CreateUploadResponse = await _finish(self._call)
+        await self._sending.send(pb.CreateUploadRequest(commit=commit))
+        response: pb.CreateUploadResponse = await self._sending.finish()
         return response.upload
 
 
-@contextlib.asynccontextmanager
-async def _sending(call: _Call) -> AsyncIterator[None]:
-    """Cancel the call unless it ended well: storage then drops what it has of it."""
+class _Sending:
+    """One client stream of ours: cancelled unless it ended well, so that storage drops what it has.
+
+    Remembers the status the server gave. A write that fails because the server has ended the call
+    makes grpc.aio put its own INTERNAL status in the place of the server's
+    (https://github.com/grpc/grpc/issues/36066), and FILE_TOO_LARGE would read as a fault of ours.
+    """
+
+    def __init__(self, call: _Call) -> None:
+        self._call = call
+        self._statuses: list[grpc.aio.AioRpcError] = []
+        call.add_done_callback(self._ended)
+
+    async def __aenter__(self) -> _Sending:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._call.cancel()
+        if isinstance(error, grpc.aio.AioRpcError):
+            raise from_rpc_error(self._told(error)) from error
+
+    async def send(self, message: Any) -> None:
+        """Send a message, or raise why the server wants no more."""
+        try:
+            await self._call.write(message)
+        except asyncio.InvalidStateError:
+            await self._call
+            raise
+
+    async def finish(self) -> Any:
+        """End the stream and return the response."""
+        await self._call.done_writing()
+        return await self._call
+
+    def _ended(self, call: Any) -> None:
+        """Keep the status as it is now; called again when it is replaced."""
+        code, details, trailing = (_value(f()) for f in (call.code, call.details, call.trailing_metadata))
+        if code is not grpc.StatusCode.OK:
+            empty = grpc.aio.Metadata()
+            self._statuses.append(grpc.aio.AioRpcError(code, empty, trailing or empty, details))
+
+    def _told(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        ours = (status for status in self._statuses if status.details() != _CORE)
+        return next(ours, error)
+
+
+_CORE = "Internal error from Core"
+
+
+def _value(coroutine: Any) -> Any:
+    """Return what a coroutine that has nothing to wait for returns."""
     try:
-        async with translated():
-            yield
-    finally:
-        call.cancel()
-
-
-async def _send(call: _Call, message: Any) -> None:
-    try:
-        await call.write(message)
-    except asyncio.InvalidStateError:
-        # The server ended the call before the stream was through: its status says why.
-        await call
-        raise
-
-
-async def _finish(call: _Call) -> Any:
-    await call.done_writing()
-    return await call
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    coroutine.close()
+    return None
 
 
 def _pieces(chunk: bytes) -> list[bytes]:
@@ -205,13 +240,15 @@ def _write_batch(file: BinaryIO, hasher: Any, batch: list[bytes]) -> None:
 
 
 async def _read_file(file: BinaryIO) -> AsyncGenerator[bytes, None]:
-    while batch := await _uninterrupted(_read_batch, file):
-        for chunk in batch:
+    """Yield a file, one piece read ahead."""
+    ahead = asyncio.ensure_future(asyncio.to_thread(file.read, CHUNK_BYTES))
+    try:
+        while chunk := await asyncio.shield(ahead):
+            ahead = asyncio.ensure_future(asyncio.to_thread(file.read, CHUNK_BYTES))
             yield chunk
-
-
-def _read_batch(file: BinaryIO) -> list[bytes]:
-    return [chunk for _ in range(4) if (chunk := file.read(CHUNK_BYTES))]
+    finally:
+        with contextlib.suppress(OSError):
+            await ahead  # the file is closed next
 
 
 async def _uninterrupted(call: Any, *args: Any) -> Any:

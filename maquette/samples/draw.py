@@ -6,7 +6,7 @@ the same distances. Run as ``python -m maquette.samples.draw``; it takes a minut
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,16 +43,20 @@ class Setup:
     key: tuple[float, float, float]
 
 
+def _array(values: Sequence[float] | Sequence[Sequence[float]]) -> Array:
+    return np.array(values, dtype=np.float32)
+
+
 def sphere(p: Array, centre: tuple[float, float, float], radius: float) -> Array:
     """Return the distance to a sphere."""
-    return np.asarray(np.linalg.norm(p - np.float32(centre), axis=1) - np.float32(radius))
+    return np.asarray(np.linalg.norm(p - _array(centre), axis=1) - np.float32(radius))
 
 
 def ellipsoid(p: Array, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Array:
     """Return a close bound of the distance to an ellipsoid along the axes."""
-    q = p - np.float32(centre)
-    near = np.linalg.norm(q / np.float32(radii), axis=1)
-    steep = np.linalg.norm(q / np.float32(radii) ** 2, axis=1)
+    q = p - _array(centre)
+    near = np.linalg.norm(q / _array(radii), axis=1)
+    steep = np.linalg.norm(q / _array(radii) ** 2, axis=1)
     return np.asarray(near * (near - 1) / np.maximum(steep, 1e-6), dtype=np.float32)
 
 
@@ -64,7 +68,7 @@ def capsule(
     end_radius: float,
 ) -> Array:
     """Return the distance to a rod whose thickness runs from one radius to the other."""
-    a, b = np.float32(start), np.float32(end)
+    a, b = _array(start), _array(end)
     axis = b - a
     along = np.clip((p - a) @ axis / float(axis @ axis), 0, 1)
     nearest = a + along[:, None] * axis
@@ -112,20 +116,24 @@ def figurine(p: Array) -> tuple[Array, Array]:
     dome = ellipsoid(p, (0, 1.64, 0), (1.02, 0.92, 0.98))
     cap = -blend(-dome, p[:, 1] - np.float32(1.50), 0.12) - 0.03
     gills = ellipsoid(p, (0, 1.52, 0), (0.80, 0.14, 0.76))
-    body = blend(ellipsoid(p, (0, 0.72, 0), (0.58, 0.60, 0.52)), capsule(p, (0, 0.9, 0), (0, 1.6, 0), 0.5, 0.40), 0.15)
+    body = blend(
+        ellipsoid(p, (0, 0.72, 0), (0.58, 0.60, 0.52)), capsule(p, (0, 0.9, 0), (0, 1.6, 0), 0.5, 0.40), 0.15
+    )
     arm = np.minimum(
         capsule(p, (-0.50, 0.74, 0.10), (-0.86, 0.66, 0.22), 0.14, 0.15),
         capsule(p, (0.50, 0.74, 0.10), (0.88, 0.92, 0.22), 0.14, 0.15),
     )
     body = blend(body, arm, 0.10)
     shoes = np.minimum(
-        ellipsoid(p, (-0.30, 0.14, 0.12), (0.27, 0.17, 0.36)), ellipsoid(p, (0.30, 0.14, 0.12), (0.27, 0.17, 0.36))
+        ellipsoid(p, (-0.30, 0.14, 0.12), (0.27, 0.17, 0.36)),
+        ellipsoid(p, (0.30, 0.14, 0.12), (0.27, 0.17, 0.36)),
     )
     shoes = np.maximum(shoes, -p[:, 1])
     ring = np.sqrt((np.hypot(p[:, 0] / 1.06, p[:, 2]) - 0.50) ** 2 + ((p[:, 1] - 0.78) * 0.8) ** 2) - 0.105
     tail = capsule(p, (0.20, 0.74, 0.56), (0.30, 0.40, 0.62), 0.09, 0.12)
     eyes = np.minimum(
-        ellipsoid(p, (-0.19, 1.17, 0.40), (0.085, 0.125, 0.07)), ellipsoid(p, (0.19, 1.17, 0.40), (0.085, 0.125, 0.07))
+        ellipsoid(p, (-0.19, 1.17, 0.40), (0.085, 0.125, 0.07)),
+        ellipsoid(p, (0.19, 1.17, 0.40), (0.085, 0.125, 0.07)),
     )
     glints = np.minimum(sphere(p, (-0.215, 1.22, 0.462), 0.026), sphere(p, (0.165, 1.22, 0.462), 0.026))
     distance, paint = nearest(
@@ -136,9 +144,9 @@ def figurine(p: Array) -> tuple[Array, Array]:
 
 def _figurine_marks(p: Array, paint: Array) -> Array:
     """Paint spots on the cap, a smile and cheeks on the skin."""
-    direction = (p - np.float32((0, 1.64, 0))) / np.float32((1.05, 0.95, 1.01))
+    direction = (p - _array((0, 1.64, 0))) / _array((1.05, 0.95, 1.01))
     for x, y, z, size in _SPOTS:
-        axis = np.float32((x, y, z)) / np.float32(np.sqrt(x * x + y * y + z * z))
+        axis = _array((x, y, z)) / np.float32(np.sqrt(x * x + y * y + z * z))
         paint = np.where((paint == 0) & (np.linalg.norm(direction - axis, axis=1) < size), 1, paint)
     skin = (paint == 2) & (p[:, 2] > 0)
     arc = np.abs(np.hypot(p[:, 0], p[:, 1] - 1.12) - 0.135) < 0.022
@@ -215,7 +223,7 @@ def gradient(scene: Scene, p: Array) -> Array:
     """Return unit normals from four distances each."""
     total = np.zeros_like(p)
     for corner in ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)):
-        step = np.float32(corner)
+        step = _array(corner)
         total += step * scene(p + step * np.float32(2e-3))[0][:, None]
     return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9))
 
@@ -236,19 +244,24 @@ def openness(scene: Scene, p: Array, normal: Array) -> Array:
     closed = np.zeros(len(p), dtype=np.float32)
     for index, step in enumerate((0.03, 0.09, 0.18, 0.32, 0.5)):
         closed += (step - scene(p + normal * np.float32(step))[0]) * 0.75**index
-    return np.clip(1 - 1.15 * closed, 0, 1)
+    return np.asarray(np.clip(1 - 1.15 * closed, 0, 1), dtype=np.float32)
 
 
 def shade(
-    scene: Scene, paints: tuple[Paint, ...], p: Array, eye: Array, key: tuple[float, float, float], sharpness: float
+    scene: Scene,
+    paints: tuple[Paint, ...],
+    p: Array,
+    eye: Array,
+    key: tuple[float, float, float],
+    sharpness: float,
 ) -> Array:
     """Return linear colours ``(n, 3)`` of surface points seen from direction ``eye``."""
     normal = gradient(scene, p)
     number = scene(p)[1].astype(np.int64)
-    albedo = np.float32([paint.color for paint in paints])[number] ** 2.2
-    gloss = np.float32([paint.gloss for paint in paints])[number]
-    power = np.float32([paint.sharpness for paint in paints])[number]
-    light = np.float32(key) / np.linalg.norm(np.float32(key))
+    albedo = _array([paint.color for paint in paints])[number] ** 2.2
+    gloss = _array([paint.gloss for paint in paints])[number]
+    power = _array([paint.sharpness for paint in paints])[number]
+    light = _array(key) / np.linalg.norm(key)
     shadow = soft_shadow(scene, p + normal * np.float32(0.01), light, sharpness)
     free = openness(scene, p, normal)
     # Light wraps a little round the edge, as in soft plastic.
@@ -259,11 +272,11 @@ def shade(
     half /= np.linalg.norm(half, axis=1, keepdims=True)
     glint = gloss * np.clip((normal * half).sum(axis=1), 0, 1) ** power * shadow
     rim = (1 + (normal * eye).sum(axis=1)).clip(0, 1) ** 3 * free * gloss
-    warm, cool = np.float32((1.0, 0.95, 0.86)), np.float32((0.80, 0.90, 1.0))
+    warm, cool = _array((1.0, 0.95, 0.86)), _array((0.80, 0.90, 1.0))
     lit = albedo * (1.05 * diffuse[:, None] * warm + 0.50 * sky[:, None] * cool + 0.14 * bounce[:, None])
     lit = lit + 0.75 * glint[:, None] + 0.22 * rim[:, None] * cool
     # Table and wall are one seamless sheet: only what falls on it is told, in grey.
-    fallen = (0.35 + 0.65 * shadow) * (0.45 + 0.55 * free)
+    fallen = (0.58 + 0.42 * shadow) * (0.62 + 0.38 * free)
     return np.where(_is_sheet(paints, number)[:, None], fallen[:, None], lit).astype(np.float32)
 
 
@@ -320,7 +333,7 @@ def develop(linear: Array) -> Array:
 def draw_figurine(target: Path) -> None:
     """Draw the cut-out with transparency."""
     image = picture(figurine, FIGURINE_PAINTS, FIGURINE, 6)
-    color = develop(image[..., :3] / np.maximum(image[..., 3:], 1e-4))
+    color = develop(np.asarray(image[..., :3] / np.maximum(image[..., 3:], 1e-4), dtype=np.float32))
     pixels = np.concatenate([color * (image[..., 3:] > 0), image[..., 3:]], axis=2)
     Image.fromarray(np.round(pixels * 255).astype(np.uint8)).save(target, optimize=True)
 
@@ -328,9 +341,9 @@ def draw_figurine(target: Path) -> None:
 def draw_photo(target: Path) -> None:
     """Draw the photo-like picture: backdrop with a gradient, soft shadow, lens and sensor."""
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j].astype(np.float32)
-    wall = np.float32((0.55, 0.66, 0.70)) * (1.0 + 0.14 * y)[..., None]
+    wall = _array((0.55, 0.66, 0.70)) * (1.0 + 0.14 * y)[..., None]
     linear = picture(duck_on_table, PHOTO_PAINTS, PHOTO, 3, wall)[..., :3]
-    linear *= (1.0 - 0.10 * (x * x + y * y))[..., None]
+    linear *= (1.0 - 0.10 * (x * x + y * y))[..., None].astype(np.float32)
     noise = np.random.default_rng(7).normal(scale=0.006, size=linear.shape).astype(np.float32)
     pixels = np.clip(develop(linear) + noise, 0, 1)
     Image.fromarray(np.round(pixels * 255).astype(np.uint8)).save(target, quality=88, optimize=True)

@@ -6,6 +6,7 @@ the door, so that a picture renamed .glb is refused at once.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 
@@ -21,6 +22,7 @@ MESH_MEDIA_TYPES: Mapping[str, str] = {
 HEAD_BYTES = 64 * 1024
 """Bytes from the start that `sniff_mesh` looks at."""
 
+_OBJ_VERTEX = re.compile(rb"v\s+[-+.\d]+[\d.eE+-]*\s")
 _STL_HEADER = 84
 _STL_TRIANGLE = 50
 _OBJ_WORDS = (
@@ -79,4 +81,4 @@ def _sniff_text(head: bytes) -> str | None:
         lines = lines[:-1]
     lines = [line for line in lines if line]
     told = all(line.startswith(_OBJ_WORDS) for line in lines)
-    return "obj" if told and any(line.startswith(b"v ") for line in lines) else None
+    return "obj" if told and any(_OBJ_VERTEX.match(line) for line in lines) else None

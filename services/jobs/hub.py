@@ -234,6 +234,8 @@ def _may_follow(before: Job, kind: Event, after: Job, epoch: int) -> bool:
         return False
     if before.terminal:
         return kind is Event.DELETED
+    if kind in TERMINAL_EVENTS and epoch:
+        return True  # committed: that it ran in between may have been told elsewhere only
     return before.state is after.state or allowed(Kind.JOB, before.state, after.state)
 
 

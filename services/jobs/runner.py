@@ -163,6 +163,7 @@ class Runner:
             if response.WhichOneof("event") == "result":
                 return response.result
             if await self._alive(attempt):
+                self._tell_started(attempt)
                 self._tell(attempt, response)
 
     async def _alive(self, attempt: Attempt) -> bool:
@@ -183,17 +184,19 @@ class Runner:
         attempt.valid_until = now + self._parts.settings.lease_seconds
         return True
 
+    def _tell_started(self, attempt: Attempt) -> None:
+        """Publish that the job runs, at the node's first word: a full node says none."""
+        if attempt.told:
+            return
+        attempt.told = True
+        lease, hub = attempt.lease, self._parts.hub
+        job = hub.get(lease.job_id)
+        if job is not None and not job.terminal:
+            started = job.at(state=State.RUNNING, started=lease.started, attempt=lease.attempt)
+            hub.publish(Event.STARTED, started, epoch=lease.epoch)
+
     def _tell(self, attempt: Attempt, response: capability_pb2.RunResponse) -> None:
         lease, hub = attempt.lease, self._parts.hub
-        if not attempt.told:
-            attempt.told = True
-            job = hub.get(lease.job_id)
-            if job is not None and not job.terminal:
-                hub.publish(
-                    Event.STARTED,
-                    job.at(state=State.RUNNING, started=lease.started, attempt=lease.attempt),
-                    epoch=lease.epoch,
-                )
         kind = response.WhichOneof("event")
         if kind == "progress":
             progress = response.progress

@@ -9,6 +9,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 
 from maquette.api.storage.v1 import storage_pb2, storage_pb2_grpc
+from maquette.runtime.memory import tune_for_streams
 from maquette.runtime.rpc.channel import open_channel
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.secrets import load_secret
@@ -121,6 +122,7 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 def main() -> None:
     """Run the service."""
+    tune_for_streams()
     run_service("storage", build)
 
 

@@ -47,7 +47,11 @@ def encode(asset: Asset, kind: str, stem: str = "model") -> tuple[EncodedFile, .
     if kind == "obj":
         from maquette.geometry.codecs.obj import write_obj
 
-        roles = {"obj": ("mesh", MEDIA_TYPES["obj"]), "mtl": ("material", "model/mtl"), "png": ("texture", "image/png")}
+        roles = {
+            "obj": ("mesh", MEDIA_TYPES["obj"]),
+            "mtl": ("material", "model/mtl"),
+            "png": ("texture", "image/png"),
+        }
         files = write_obj(asset, stem)
         return tuple(EncodedFile(*_role(roles, name), data) for name, data in files.items())
     if kind == "glb":
@@ -76,7 +80,9 @@ def read_mesh(path: Path, limits: MeshLimits = MeshLimits()) -> Asset:
     if size == 0:
         raise UnreadableMesh("The file is empty.")
     if size > limits.max_bytes:
-        raise UnreadableMesh(f"The file is {size / 2**20:.1f} MiB; {limits.max_bytes / 2**20:.0f} MiB are allowed.")
+        raise UnreadableMesh(
+            f"The file is {size / 2**20:.1f} MiB; {limits.max_bytes / 2**20:.0f} MiB are allowed."
+        )
     return decode(path.read_bytes(), path.suffix.lower().lstrip("."), limits)
 
 

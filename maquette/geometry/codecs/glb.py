@@ -50,9 +50,7 @@ class _Document:
             self._json["samplers"] = [
                 {"magFilter": _LINEAR, "minFilter": _TRILINEAR, "wrapS": _CLAMP, "wrapT": _CLAMP}
             ]
-            self._json["textures"] = [
-                {"sampler": 0, "source": source} for source in range(len(self._images))
-            ]
+            self._json["textures"] = [{"sampler": 0, "source": source} for source in range(len(self._images))]
         self._json["accessors"] = self._accessors
         self._json["bufferViews"] = self._views
         self._json["buffers"] = [{"byteLength": len(self._binary)}]
@@ -77,7 +75,9 @@ class _Document:
         if mesh.uv is not None:
             attributes["TEXCOORD_0"] = self._accessor(mesh.uv.astype("<f4"), "VEC2", _FLOAT)
         if mesh.colors is not None:
-            attributes["COLOR_0"] = self._accessor(_linear(mesh.colors), "VEC4", _UNSIGNED_BYTE, normalized=True)
+            attributes["COLOR_0"] = self._accessor(
+                _linear(mesh.colors), "VEC4", _UNSIGNED_BYTE, normalized=True
+            )
         # 65535 restarts a primitive, so it is no index in 16 bit.
         small = len(mesh.vertices) < 65535
         indices = self._accessor(

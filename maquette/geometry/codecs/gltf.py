@@ -23,7 +23,7 @@ _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 _MAX_JSON = 64 * 1024 * 1024
-_MAX_NODES = 20_000
+_MAX_PARTS = 4096
 _MAX_IMPLIED = 1_000_000
 """Longest array of zeros that an accessor without bytes may stand for."""
 _WRONG = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, struct.error)
@@ -92,7 +92,7 @@ class _Reader:
         self._buffers: dict[int, bytes] = {}
         self._materials: dict[int, Material] = {}
         self._parts: list[Part] = []
-        self._visited = 0
+        self._visited: set[int] = set()
         self._vertices = 0
 
     def asset(self) -> Asset:
@@ -114,10 +114,10 @@ class _Reader:
         pending = [(root, np.eye(4)) for root in reversed(roots)]
         while pending:
             index, above = pending.pop()
-            self._visited += 1
-            # A node that is its own ancestor would be walked for ever.
-            if self._visited > _MAX_NODES:
-                raise UnreadableMesh("The glTF file has too many nodes, or nodes that contain themselves.")
+            # Nodes form strict trees (section 3.5.1); one that contains itself has no end.
+            if index in self._visited:
+                raise UnreadableMesh("A node of the glTF file stands in two places.")
+            self._visited.add(index)
             node = nodes[index]
             placed = above @ _local_matrix(node)
             if "mesh" in node:
@@ -130,6 +130,8 @@ class _Reader:
             faces = None
             if primitive.get("mode", _TRIANGLES) in (_TRIANGLES, _STRIP, _FAN):
                 faces = self._faces(primitive)
+            if len(self._parts) >= _MAX_PARTS:
+                raise UnreadableMesh(f"The glTF file has more than {_MAX_PARTS} parts.")
             if faces is not None and len(faces):
                 label = name if len(primitives) == 1 else f"{name}_{number}"
                 self._parts.append(self._part(primitive, faces, label, placed))
@@ -191,7 +193,9 @@ class _Reader:
         count, width = self._count(index), _WIDTHS[entry["type"]]
         dtype = np.dtype(_COMPONENTS[entry["componentType"]])
         if "bufferView" in entry:
-            values = self._strided(_index(entry["bufferView"]), _index(entry.get("byteOffset", 0)), count, width, dtype)
+            values = self._strided(
+                _index(entry["bufferView"]), _index(entry.get("byteOffset", 0)), count, width, dtype
+            )
         elif count > _MAX_IMPLIED:
             raise UnreadableMesh("The glTF file claims a large array that it does not hold.")
         else:
@@ -268,7 +272,9 @@ class _Reader:
             return None
         image = self._document["images"][_index(texture["source"])]
         if "bufferView" in image:
-            return decode_texture(self._view_bytes(self._document["bufferViews"][_index(image["bufferView"])]))
+            return decode_texture(
+                self._view_bytes(self._document["bufferViews"][_index(image["bufferView"])])
+            )
         return decode_texture(_data_uri(image["uri"]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,7 +156,7 @@ class _Table:
             self.normals.append((float(words[1]), float(words[2]), float(words[3])))
         elif word == "f":
             corner = [self._corner(item) for item in words[1:] if not item.startswith("#")]
-            for second, third in zip(corner[1:-1], corner[2:], strict=True):
+            for second, third in pairwise(corner[1:]):
                 self.corners += (corner[0], second, third)
             if len(self.corners) > 6 * max_vertices:
                 raise UnreadableMesh("The OBJ file has too many faces.")

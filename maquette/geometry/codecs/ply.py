@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,8 +115,7 @@ def _mesh(columns: dict[str, NDArray[np.float64]], faces: NDArray[np.int64]) -> 
     def stacked(*names: str) -> NDArray[np.float64] | None:
         return np.stack([columns[name] for name in names], axis=1) if set(names) <= columns.keys() else None
 
-    points = stacked("x", "y", "z")
-    assert points is not None
+    points = np.stack([columns[name] for name in "xyz"], axis=1)
     colors = None
     rgb = stacked("red", "green", "blue")
     if rgb is not None:
@@ -186,7 +186,7 @@ class _Text:
             if len(words) < size + 1:
                 raise UnreadableMesh("A face of the PLY file is incomplete.")
             ring = [int(word) for word in words[1 : size + 1]]
-            corners += [(ring[0], second, third) for second, third in zip(ring[1:-1], ring[2:], strict=True)]
+            corners += [(ring[0], second, third) for second, third in pairwise(ring[1:])]
         return np.array(corners, dtype=np.int64).reshape(-1, 3)
 
 
@@ -215,9 +215,7 @@ class _Binary:
             return {}
         kinds = [(f"c{i}", self._order + kind) for i, (_, kind, _) in enumerate(element.properties)]
         rows = self._array(np.dtype(kinds), element.count)
-        return {
-            name: rows[f"c{i}"].astype(np.float64) for i, (name, _, _) in enumerate(element.properties)
-        }
+        return {name: rows[f"c{i}"].astype(np.float64) for i, (name, _, _) in enumerate(element.properties)}
 
     def polygons(self, element: _Element) -> NDArray[np.int64]:
         """Read the corners of each face: at once when all are triangles, else one by one."""
@@ -227,7 +225,7 @@ class _Binary:
         corners: list[tuple[int, int, int]] = []
         for _ in range(element.count):
             ring = self._skip_row(element)
-            corners += [(ring[0], second, third) for second, third in zip(ring[1:-1], ring[2:], strict=True)]
+            corners += [(ring[0], second, third) for second, third in pairwise(ring[1:])]
         return np.array(corners, dtype=np.int64).reshape(-1, 3)
 
     def _triangles(self, element: _Element) -> NDArray[np.int64] | None:

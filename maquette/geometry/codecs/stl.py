@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maquette.geometry.asset import Asset, Part, clean_mesh
 from maquette.geometry.errors import UnreadableMesh
@@ -36,7 +37,7 @@ def read_stl(data: bytes, max_vertices: int) -> Asset:
     if count >= 0 and len(data) == 84 + _RECORD.itemsize * count:
         if 3 * count > 6 * max_vertices:
             raise UnreadableMesh(f"The STL file has {count} faces; that is too many.")
-        corners = np.frombuffer(data, _RECORD, count, 84)["corners"].reshape(-1, 3)
+        corners: NDArray[np.float32] = np.frombuffer(data, _RECORD, count, 84)["corners"].reshape(-1, 3)
     elif data[:512].lstrip()[:5].lower() == b"solid":
         corners = _text_corners(data, max_vertices)
     else:
@@ -48,7 +49,7 @@ def read_stl(data: bytes, max_vertices: int) -> Asset:
     return Asset("stl", (Part("mesh", clean_mesh(points, faces)),))
 
 
-def _text_corners(data: bytes, max_vertices: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _text_corners(data: bytes, max_vertices: int) -> NDArray[np.float32]:
     found = _VERTEX.findall(data)
     if len(found) > 6 * max_vertices:
         raise UnreadableMesh("The STL file has too many faces.")

@@ -20,7 +20,7 @@ from maquette.api.capability.v1 import capability_pb2 as pb
 from maquette.runtime.capability.events import EventQueue
 from maquette.runtime.capability.transfer import Blobs
 from maquette.runtime.engine import EngineDescription
-from maquette.runtime.errors import Cancelled, Internal, MaquetteError
+from maquette.runtime.errors import Cancelled, Internal, MaquetteError, Unavailable
 from maquette.runtime.sandbox.errors import RemoteFailure, TimedOut
 from maquette.runtime.sandbox.pool import Lease
 from maquette.runtime.sandbox.worker import Outcome, WorkerProcess
@@ -50,6 +50,8 @@ class Attempt:
     worker_name: str
     events: EventQueue = field(default_factory=EventQueue)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    node_stops: bool = False
+    """It is cancelled because the node goes: another node shall run the task."""
     failure: MaquetteError | None = None
     """How it ended, when it did not succeed; set before the events end."""
     outcome: str = ""
@@ -85,6 +87,8 @@ class Attempt:
             )
             plain = f"the {self.engine.id} engine failed ({error.kind})"
             error = RemoteFailure(error.kind, plain, error.trace)
+        if isinstance(error, Cancelled) and self.node_stops:
+            error = Unavailable("the node is stopping", reason="NODE_LOST")
         self.failure, self.outcome = error, error.reason
 
     async def _on(self, worker: WorkerProcess, deadline: float) -> None:
@@ -149,7 +153,7 @@ class Attempt:
             if len(names) != len(outputs) or len(outputs) != len(value["outputs"]):
                 raise ValueError("file names of outputs must differ, and be 256 at most")
             for output in outputs:
-                fd = await asyncio.to_thread(folder.open_output, output["path"])
+                fd = folder.open_output(output["path"])
                 try:
                     digest, size = await self.blobs.store(self.request.grant, fd, output["media_type"])
                 finally:

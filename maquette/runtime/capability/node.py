@@ -208,6 +208,7 @@ class Node:
         if self._attempts:
             await asyncio.wait(tuple(self._attempts), timeout=seconds)
         for attempt in self._attempts.values():
+            attempt.node_stops = True
             attempt.cancelled.set()
         if self._attempts:
             await asyncio.wait(tuple(self._attempts))

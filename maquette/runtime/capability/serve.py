@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -14,7 +13,7 @@ from maquette.runtime.capability.transfer import StorageBlobs
 from maquette.runtime.rpc.channel import open_channel
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.sandbox.pool import SandboxPool
-from maquette.runtime.sandbox.spec import Step, WorkerSpec
+from maquette.runtime.sandbox.spec import Step, WorkerSpec, cores
 from maquette.runtime.service import ServiceContext
 from maquette.runtime.settings import CapabilitySettings, Settings
 
@@ -54,13 +53,13 @@ async def serve_capability(context: ServiceContext, engines: str) -> AsyncIterat
             await running.drain()
 
 
-def slots_of(settings: CapabilitySettings, cores: int | None = None) -> int:
+def slots_of(settings: CapabilitySettings, available: int | None = None) -> int:
     """Return how many tasks run at a time: what is set, else one for each two cores.
 
     Half of the cores, because each run is threaded in its heavy parts and serial in others: on two
     cores one run with two threads ends sooner than two with one, and holds half the memory.
     """
-    return settings.slots or max(1, (cores or os.cpu_count() or 1) // 2)
+    return settings.slots or max(1, (available or cores()) // 2)
 
 
 def _spec(settings: Settings, name: str, factories: Sequence[str]) -> WorkerSpec:
@@ -70,7 +69,7 @@ def _spec(settings: Settings, name: str, factories: Sequence[str]) -> WorkerSpec
         name=name,
         steps=(Step(DESCRIBE, {"factories": list(factories)}), Step(LOAD)),
         packages=tuple(factory.split(":")[0] for factory in factories),
-        threads=capability.threads_per_slot or max(1, (os.cpu_count() or 1) // slots),
+        threads=capability.threads_per_slot or max(1, cores() // slots),
         require_confinement=capability.require_confinement,
         processes=capability.allow_programs,
         uid_base=capability.uid_base,

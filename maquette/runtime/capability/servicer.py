@@ -12,6 +12,7 @@ from maquette.api.capability.v1.capability_pb2_grpc import CapabilityServiceServ
 from maquette.runtime.capability.node import Node
 from maquette.runtime.settings import CapabilitySettings
 
+_SHORTEST_HEARTBEAT = 0.05
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CapabilityService"].full_name
 
 
@@ -46,4 +47,4 @@ class CapabilityServicer(CapabilityServiceServicer):
     def _heartbeat(self, request: pb.RunRequest) -> float:
         longest = self._settings.heartbeat_seconds
         asked: float = request.heartbeat.ToTimedelta().total_seconds()
-        return min(longest, asked) if asked > 0 else longest
+        return max(_SHORTEST_HEARTBEAT, min(longest, asked)) if asked > 0 else longest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -11,10 +10,8 @@ from typing import Protocol
 
 import grpc
 
-from maquette.runtime.blobs import BlobClient, Written
+from maquette.runtime.blobs import CHUNK_BYTES, BlobClient, Written
 from maquette.runtime.errors import Internal
-
-_CHUNK = 1 << 20
 
 
 class Blobs(Protocol):
@@ -47,7 +44,9 @@ class StorageBlobs:
         hasher = hashlib.sha256()
 
         async def chunks() -> AsyncIterator[bytes]:
-            while chunk := await asyncio.to_thread(os.read, fd, _CHUNK):
+            # Read here and not in a thread: the bytes were written a moment ago, and a thread
+            # could still read when a cancelled run has closed the descriptor.
+            while chunk := os.read(fd, CHUNK_BYTES):
                 hasher.update(chunk)
                 yield chunk
 

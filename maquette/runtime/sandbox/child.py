@@ -35,6 +35,7 @@ _LEAST_GAP = 0.03
 """Seconds between two progress messages of one stage."""
 _MAX_TRACEBACK = 8000
 _MAX_MESSAGE = 2000
+_OUR_LOGGERS = ("maquette", "services")
 
 
 class _Pipe:
@@ -98,6 +99,8 @@ class _LogForwarder(logging.Handler):
         self.call = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.WARNING and not record.name.startswith(_OUR_LOGGERS):
+            return
         text = record.getMessage()[:_MAX_MESSAGE]
         self._pipe.send({"op": "log", "id": self.call, "level": record.levelname.lower(), "message": text})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -57,7 +58,9 @@ class Lease:
                 return worker
             if seat.failure:
                 raise WorkerUnfit(seat.failure)
-            await asyncio.wait((asyncio.create_task(seat.arrived.wait()),), timeout=_LOOK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await seat.arrived.wait()
 
     def release(self) -> None:
         """Give the right back. The worker must be idle or gone."""

@@ -65,6 +65,11 @@ def worker_uid(spec: WorkerSpec, owner: str, index: int) -> int | None:
     return spec.uid_base + block * _UIDS_EACH + index % _UIDS_EACH
 
 
+def cores() -> int:
+    """Return the cores we may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def code_root() -> Path:
     """Return the folder that holds our packages."""
     return Path(maquette.__file__).resolve().parent.parent
@@ -73,6 +78,9 @@ def code_root() -> Path:
 def readable_roots(spec: WorkerSpec) -> list[str]:
     """Return what a worker may read: the interpreter, its packages, our code, the system's libraries."""
     roots = [sys.prefix, sys.base_prefix, *_SYSTEM]
+    # Not our own root: data and secrets may lie beside the packages.
+    ours = (code_root(), *code_root().parents)
+    roots += [entry for entry in sys.path if entry and Path(entry).absolute() not in ours]
     named = [*spec.modules, *spec.packages, *(step.target.split(":")[0] for step in spec.steps)]
     packages = {"maquette", *(name.split(".")[0] for name in named)}
     for package in sorted(packages):
@@ -87,7 +95,10 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/opt")
 def environment(spec: WorkerSpec, scratch: Path) -> dict[str, str]:
     """Return the whole environment of a worker: nothing of ours goes in."""
     threads = str(max(1, spec.threads))
+    # A Python whose own libraries lie elsewhere does not start without it.
+    libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     return {
+        **libraries,
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "HOME": str(scratch),

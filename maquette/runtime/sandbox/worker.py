@@ -16,7 +16,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,14 +32,16 @@ from maquette.runtime.sandbox.errors import (
     describe_exit,
 )
 from maquette.runtime.sandbox.frames import FrameError, encode, read_frame
+from maquette.runtime.sandbox.launch import launch
 from maquette.runtime.sandbox.output import follow_output
-from maquette.runtime.sandbox.spec import WorkerSpec, code_root, environment, readable_roots
+from maquette.runtime.sandbox.spec import WorkerSpec, cores, readable_roots
 from maquette.runtime.sandbox.workspace import CallFolder, Room
 from maquette.runtime.telemetry import get_logger
 
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from maquette.runtime.sandbox.child import main; main()"
 _WATCH_SECONDS = 0.05
 _START_SECONDS = 180.0
+_REAP_SECONDS = 5.0
+_MAX_EVENTS = 100_000
 _PAGE = resource.getpagesize()
 _MAX_TEXT = 4000
 
@@ -59,6 +60,7 @@ class _Call:
     """Why we ended it, when we did."""
     kill_at: float = float("inf")
     peak_mib: float = 0.0
+    events: int = 0
 
 
 @dataclass(slots=True)
@@ -93,44 +95,17 @@ class WorkerProcess:
     async def spawn(
         cls, spec: WorkerSpec, room: Room, on_prepared: Callable[[str, Any], None] | None = None
     ) -> WorkerProcess:
-        """Start a process; it is ready when :attr:`ready` is. Call it on the main thread.
+        """Start a process, on the main thread; it is ready when :attr:`ready` is.
 
-        (The process dies with the thread that started it.) ``on_prepared`` gets the target and the value of
-        each preparing step.
+        ``on_prepared`` gets the target and the value of each preparing step. Raises OSError.
         """
         if spec.jit_cache is not None:
             await asyncio.to_thread(jitcache.check_out, spec.jit_cache, room.scratch / "jit")
-        child_in, ours_out = os.pipe2(os.O_CLOEXEC)
-        ours_in, child_out = os.pipe2(os.O_CLOEXEC)
-        log_in, log_out = os.pipe2(os.O_CLOEXEC)
-        command = [sys.executable, "-I", "-c", _BOOT, str(code_root()), str(child_in), str(child_out)]
-        try:
-            process = subprocess.Popen(  # noqa: ASYNC220 — vfork and exec, a millisecond
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log_out,
-                stderr=log_out,
-                cwd="/",
-                env=environment(spec, room.scratch),
-                pass_fds=(child_in, child_out),
-                start_new_session=True,
-            )
-        finally:
-            for fd in (child_in, child_out, log_out):
-                os.close(fd)
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=1 << 20)
-        await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours_in, "rb", buffering=0)
-        )
-        transport, protocol = await loop.connect_write_pipe(
-            asyncio.streams.FlowControlMixin, os.fdopen(ours_out, "wb", buffering=0)
-        )
-        writer = asyncio.StreamWriter(transport, protocol, None, loop)
-        worker = cls(spec, room, process, writer)
+        started = await launch(spec, room)
+        worker = cls(spec, room, started.process, started.writer)
         worker._tasks = [
-            asyncio.create_task(worker._listen(reader, on_prepared)),
-            asyncio.create_task(follow_output(log_in, spec.name, process.pid)),
+            asyncio.create_task(worker._listen(started.reader, on_prepared)),
+            asyncio.create_task(follow_output(started.log, spec.name, started.process.pid)),
         ]
         worker._send(worker._configuration())
         return worker
@@ -188,7 +163,7 @@ class WorkerProcess:
             "workdir": str(folder.outputs),
             "reports": reports,
             "memory_mib": memory_mib,
-            "cpu_seconds": timeout * (os.cpu_count() or 1),
+            "cpu_seconds": timeout * (cores()),
         }
         try:
             self._send(message)
@@ -197,6 +172,7 @@ class WorkerProcess:
                 await asyncio.wait((call.answer,), timeout=_WATCH_SECONDS)
         except asyncio.CancelledError:
             self.kill()
+            await asyncio.wait((self.ended,), timeout=_REAP_SECONDS)
             raise
         finally:
             self._call = None
@@ -301,6 +277,9 @@ class WorkerProcess:
         kind, call = message["op"], self._call
         if kind in ("progress", "log"):
             if call is not None and message["id"] == call.id and call.on_event is not None:
+                call.events += 1
+                if call.events > _MAX_EVENTS:
+                    raise FrameError("more messages than a call may send")
                 call.on_event(message)
         elif kind in ("result", "error"):
             if call is not None and message["id"] == call.id and not call.answer.done():
@@ -342,6 +321,8 @@ def _told(answer: Mapping[str, Any]) -> MaquetteError:
     """Return the error a worker told, as far as it can be believed."""
     message = str(answer.get("message", ""))[:_MAX_TEXT]
     reason = str(answer.get("reason", ""))
+    if reason == OutOfMemory.default_reason:
+        return OutOfMemory(message)
     if reason in CATALOGUE:
         metadata = answer.get("metadata")
         pairs = metadata.items() if isinstance(metadata, dict) else ()

@@ -39,8 +39,11 @@ class Workspace:
         root = _root(preferred)
         _sweep(root)
         self.path = Path(tempfile.mkdtemp(prefix=f"{name}-{os.getpid()}-", dir=root))
-        self._lock = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        # Locked before it has the name by which a sweep looks for it.
+        draft = self.path / f"{_LOCK}.new"
+        self._lock = os.open(draft, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        draft.rename(self.path / _LOCK)
         self.path.chmod(0o711)
 
     def room(self, index: int, uid: int | None) -> Room:

@@ -13,7 +13,6 @@ from pydantic import BaseModel, SecretStr
 import maquette
 from maquette.runtime.settings import Settings
 
-
 # Settings that only one service may know: nobody else can lose them.
 _PRIVATE = {
     "MAQUETTE_DATABASE__JOBS_DSN": "jobs",

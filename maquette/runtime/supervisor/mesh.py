@@ -36,7 +36,7 @@ class Stage:
 class Mesh:
     """Runs a table of processes. One event loop; the loop's thread must outlive the mesh.
 
-    A process that ends is started again, after 0.1 s the first time, later ones after up to 5 s.
+    A process that ends is started again, after 0.1 s the first time, later ones after up to 1 s.
     When this process ends, however it ends, the children end with it (`launch.py`).
     """
 

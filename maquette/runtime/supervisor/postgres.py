@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -24,7 +25,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 from urllib.parse import quote
 
 import psutil
@@ -166,8 +167,8 @@ class LocalPostgres:
         """Set up in a folder beside, moved into place whole: an interrupted first start leaves nothing."""
         staging = self.home / "new"
         shutil.rmtree(staging, ignore_errors=True)
-        maker = named_uid() if self.uid is not None else None
-        make_folder(staging, 0o700, uid=maker)
+        maker = _maker()
+        make_folder(staging, 0o700, uid=maker.uid)
         cluster = staging / "cluster"
         options = ["--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         self._run(
@@ -191,9 +192,9 @@ class LocalPostgres:
 
     def _renew_passwords(self) -> None:
         """Set the passwords that are among the secrets, as after the loss of one of these files."""
-        maker = named_uid() if self.uid is not None else None
-        if maker is not None:
-            give_tree(self.cluster, maker)
+        maker = _maker()
+        if maker.uid is not None:
+            give_tree(self.cluster, maker.uid)
         self._single_user(self.cluster, "postgres", self._role_statements("ALTER"), maker)
         if self.uid is not None:
             give_tree(self.cluster, self.uid)
@@ -203,19 +204,19 @@ class LocalPostgres:
         roles = (f"{verb} ROLE {role} LOGIN PASSWORD '{self._password(role)}'" for role in SCHEMA_OWNERS)
         return (*roles, superuser)
 
-    def _single_user(
-        self, cluster: Path, database: str, statements: tuple[str, ...], uid: int | None
-    ) -> None:
+    def _single_user(self, cluster: Path, database: str, statements: tuple[str, ...], maker: _Maker) -> None:
         """Run statements without a server. Fast, and nobody can connect meanwhile."""
         script = "".join(f"{statement};\n\n" for statement in statements)
         options = ["-F", "-c", "exit_on_error=on", "-c", "log_statement=none", "-j"]
-        self._run(["postgres", "--single", *options, "-D", str(cluster), database], uid, text=script)
+        self._run(["postgres", "--single", *options, "-D", str(cluster), database], maker, text=script)
 
     def _run(
-        self, command: list[str], uid: int | None, *, extra: list[str] | None = None, text: str = ""
+        self, command: list[str], maker: _Maker, *, extra: list[str] | None = None, text: str = ""
     ) -> None:
         program, *arguments = command
-        full = launch_command([self.program(program), *arguments, *(extra or ())], uid=uid)
+        full = launch_command(
+            [self.program(program), *arguments, *(extra or ())], uid=maker.uid, alias=maker.alias
+        )
         done = subprocess.run(
             full, input=text, text=True, capture_output=True, env=server_environment(), check=False
         )
@@ -327,6 +328,27 @@ class LocalPostgres:
         """Return the DSN of a role: ``ledger``, ``assets`` or the superuser ``maquette``."""
         password = quote(self._password(role))
         return f"postgresql://{role}:{password}@/{database}?host={quote(str(self.sockets), safe='')}"
+
+
+class _Maker(NamedTuple):
+    """Who sets a cluster up: `initdb` and single-user mode want a user with a name.
+
+    As root that is another user, and the cluster changes hands afterwards. An ordinary user without
+    a name (any uid in a container) borrows one.
+    """
+
+    uid: int | None
+    alias: int | None
+
+
+def _maker() -> _Maker:
+    if is_root():
+        return _Maker(named_uid(), None)
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return _Maker(None, named_uid())
+    return _Maker(None, None)
 
 
 def _will_be_reachable(data_dir: Path) -> bool:

@@ -19,7 +19,8 @@ from maquette.runtime.supervisor.errors import StartFailed
 _LAUNCH = Path(__file__).with_name("launch.py")
 _READY_POLL_SECONDS = 0.03
 _FIRST_DELAY_SECONDS = 0.1
-_LONGEST_DELAY_SECONDS = 5.0
+# However often something kills it, a process is back within seconds.
+_LONGEST_DELAY_SECONDS = 1.0
 # A process that lived this long starts again without a wait.
 _SETTLED_SECONDS = 10.0
 _LOG_LIMIT_BYTES = 32 << 20
@@ -28,11 +29,18 @@ Probe = Callable[[], Awaitable[bool]]
 
 
 def launch_command(
-    command: list[str], *, uid: int | None = None, death_signal: int = signal.SIGKILL
+    command: list[str],
+    *,
+    uid: int | None = None,
+    alias: int | None = None,
+    death_signal: int = signal.SIGKILL,
 ) -> list[str]:
-    """Wrap a command so that it runs as ``uid`` and gets ``death_signal`` when this process ends."""
-    keep = -1 if uid is None else uid
-    parameters = (os.getpid(), int(death_signal), keep)
+    """Wrap a command so that it runs as ``uid`` and gets ``death_signal`` when this process ends.
+
+    ``alias`` is the uid it takes itself for, where that is not its own.
+    """
+    users = (-1 if number is None else number for number in (uid, alias))
+    parameters = (os.getpid(), int(death_signal), *users)
     return [sys.executable, "-I", "-S", str(_LAUNCH), *(str(value) for value in parameters), *command]
 
 

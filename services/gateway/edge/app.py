@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from maquette.runtime.errors import Internal, MaquetteError, Unauthenticated
+from maquette.runtime.errors import Internal, MaquetteError, NotFound, Unauthenticated
 from maquette.runtime.rpc.interceptors import INTERNAL_HEADER
 from maquette.runtime.telemetry import get_logger
 from services.gateway.auth import Credentials, set_principal
@@ -42,12 +43,13 @@ def edge_app(parts: EdgeParts, sockets: Sockets, secret: bytes) -> ASGIApp:
         "GetRedoc": lambda _: documents.redoc,
         "GetDocumentFile": lambda _: documents.viewer_file,
         "GetOpenApi": lambda _: documents.openapi,
-        "WatchJob": lambda _: sockets,
+        "WatchJob": lambda _: sockets.serve,
     }
     routes: list[BaseRoute] = [Route(HEALTH_PATH, _health)]
     at_edge = (route for route in public_routes() if route.at_edge)
     routes += [_route(route, handlers[route.rpc](route)) for route in at_edge]
-    return _Door(Starlette(routes=routes, exception_handlers={MaquetteError: _refused}), parts, secret)
+    handlers_of_errors = {MaquetteError: _refused, HTTPException: _not_found}
+    return _Door(Starlette(routes=routes, exception_handlers=handlers_of_errors), parts, secret)
 
 
 async def _health(_request: Request) -> Response:
@@ -63,6 +65,10 @@ def _route(route: PublicRoute, handler: Any) -> BaseRoute:
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, MaquetteError)  # noqa: S101 — registered for this class only
     return _error_response(error)
+
+
+async def _not_found(_request: Request, _error: Exception) -> Response:
+    return _error_response(NotFound("There is no such route."))
 
 
 def _error_response(error: MaquetteError) -> Response:

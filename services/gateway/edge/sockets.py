@@ -33,7 +33,7 @@ class Sockets:
         self._open: set[asyncio.Task[None]] = set()
         self._leaving = False
 
-    async def __call__(self, socket: WebSocket) -> None:
+    async def serve(self, socket: WebSocket) -> None:
         """Serve one socket until its job ends, it leaves, or it stands still."""
         await socket.accept()
         if self._leaving:

@@ -92,7 +92,7 @@ def _connection_manager(settings: Settings) -> Json:
         "strip_any_host_port": True,
         "normalize_path": True,
         "merge_slashes": True,
-        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "request_headers_timeout": seconds(limits.header_seconds),
         "request_timeout": seconds(limits.body_seconds),

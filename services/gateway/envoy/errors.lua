@@ -1,23 +1,27 @@
 -- Gives an error that came over gRPC the body and the status its dialect wrote for it.
--- The servicer sends both as metadata: `x-error-json` and `x-http-status`.
+-- The servicer sends both as metadata: `x-error-json` and `x-http-status`. An error without them
+-- is Envoy's own answer to a gRPC client, or a fault of ours.
 
-local FALLBACK = '{"error":"INTERNAL_ERROR","message":"Internal server error","detail":"The call failed."}'
+local STATUS = { ["12"] = "404", ["14"] = "503" }
+local BODY = {
+  ["404"] = '{"error":"NOT_FOUND","message":"Resource not found","detail":"There is no such route."}',
+  ["500"] = '{"error":"INTERNAL_ERROR","message":"Internal server error","detail":"The call failed."}',
+  ["503"] = '{"error":"API_ERROR","message":"A part of the server is away for the moment","detail":"Try again soon."}',
+}
 
 function envoy_on_response(handle)
   local headers = handle:headers()
-  local status = headers:get("grpc-status")
-  if status == nil or status == "0" then
+  local grpc = headers:get("grpc-status")
+  if grpc == nil or grpc == "0" then
     return
   end
-  local body = headers:get("x-error-json") or FALLBACK
-  local code = headers:get("x-http-status")
+  local status = headers:get("x-http-status") or STATUS[grpc] or "500"
+  local body = headers:get("x-error-json") or BODY[status] or BODY["500"]
   handle:body(true):setBytes(body)
   -- Replacing the body invalidates the headers taken before.
   headers = handle:headers()
   headers:replace("content-type", "application/json")
-  if code ~= nil then
-    headers:replace(":status", code)
-  end
+  headers:replace(":status", status)
   headers:remove("x-error-json")
   headers:remove("x-http-status")
   headers:remove("grpc-status")

@@ -29,7 +29,12 @@ def virtual_hosts(settings: Settings) -> list[Json]:
     known: Json = {
         "name": "public",
         "domains": domains,
-        "routes": [*_foreign_origin(settings), *_routes(settings), _refuse({"prefix": "/"}, 404, "")],
+        "routes": [
+            *_foreign_origin(settings),
+            _grpc_client(),
+            *_routes(settings),
+            _refuse({"prefix": "/"}, 404, ""),
+        ],
         "typed_per_filter_config": {"envoy.filters.http.cors": _cors_policy(settings)},
     }
     if "*" in domains:
@@ -74,6 +79,12 @@ def _foreign_origin(settings: Settings) -> Iterator[Json]:
         same = {"exact": origin, "ignore_case": True}
         headers.append({"name": "origin", "string_match": same, "invert_match": True})
     yield _refuse({"prefix": "/", "headers": headers}, 403, "Requests from this origin are not allowed.")
+
+
+def _grpc_client() -> Json:
+    """Refuse gRPC itself: it would pass the transcoder by."""
+    grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc", "ignore_case": True}}
+    return _refuse({"prefix": "/", "headers": [grpc]}, 404, "")
 
 
 def _cors_policy(settings: Settings) -> Json:

@@ -16,7 +16,6 @@ from maquette.runtime.telemetry import get_logger
 MIGRATIONS = "services.jobs.migrations"
 SCHEMA = "ledger"
 
-Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 Result = TypeVar("Result")
 
 AWAY = (

@@ -300,9 +300,7 @@ class Backends:
         await self.start_jobs()
         server = create_server(self._settings)
         storage_pb2_grpc.add_StorageServiceServicer_to_server(self.storage, server)
-        self._running["storage"] = await serve(
-            server, self._settings.address("storage"), [], self._settings
-        )
+        self._running["storage"] = await serve(server, self._settings.address("storage"), [], self._settings)
 
     async def start_jobs(self) -> None:
         server = create_server(self._settings)

@@ -23,7 +23,7 @@ from maquette.api.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 from maquette.api.storage.v1 import storage_pb2, storage_pb2_grpc
 from maquette.runtime.capability.node import Node
 from maquette.runtime.capability.serve import serve_capability
-from maquette.runtime.errors import NotFound
+from maquette.runtime.errors import Aborted, NotFound
 from maquette.runtime.rpc.channel import open_channel
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.service import ServiceContext
@@ -60,7 +60,7 @@ class MemoryStorage(storage_pb2_grpc.StorageServiceServicer):
             data += request.chunk
             if request.HasField("commit"):
                 return storage_pb2.WriteBlobResponse(digest=self.add(data), size=len(data))
-        raise AssertionError("the stream ended without a commit")
+        raise Aborted("the stream ended without a commit")
 
 
 class MemoryJobs(jobs_pb2_grpc.NodeServiceServicer):

@@ -260,9 +260,8 @@ async def open_house(folder: Path, dsn: str, *, name: str = "jobs", **jobs: obje
         jobs=JobsSettings(listen_address=f"unix:{folder / 'run' / name}.sock", **values),  # type: ignore[arg-type]
     )
     settings.run_dir.mkdir(parents=True, exist_ok=True)
-    async with contextlib.AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as nodes, contextlib.AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(running(ServiceContext("jobs", settings)))
         channel = open_channel(settings, ledger.address)
         stack.push_async_callback(channel.close)
-        inner = await stack.enter_async_context(contextlib.AsyncExitStack())
-        yield House(settings, ledger, channel, inner)
+        yield House(settings, ledger, channel, nodes)

@@ -19,7 +19,13 @@ FEATURES = ("image_to_raw_mesh", "image_to_textured_mesh")
 INPUT_FORMATS = ("png", "jpg", "webp", "bmp", "tiff")
 OUTPUT_FORMATS = ("glb", "obj", "ply", "stl")
 
-_NEEDS = {"numpy": "numpy", "scipy": "scipy", "cv2": "opencv-python-headless", "PIL": "pillow", "embreex": "embreex"}
+_NEEDS = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "embreex": "embreex",
+}
 
 
 class SilhouetteInflation:
@@ -38,7 +44,7 @@ class SilhouetteInflation:
             input_formats=INPUT_FORMATS,
             output_formats=OUTPUT_FORMATS,
             memory_mib=1024,
-            description="Finds the object in a picture and inflates its silhouette to a closed, textured mesh.",
+            description="Finds the object in a picture and inflates its silhouette to a closed mesh.",
             unavailable=f"Missing Python packages: {', '.join(missing)}" if missing else "",
         )
 

@@ -22,7 +22,9 @@ _GROUND_CUT = 0.002
 """Share of the height that is cut off flat so that the model stands."""
 _MIRROR_SHARE = 0.25
 """Share of the height that is mirrored below the ground (a free lower end, no pinched feet)."""
-_FOOT_DEPTH = 1.15
+_TAPER_SHARE = 0.18
+"""Share of the height over which the body narrows down to its feet."""
+_FOOT_DEPTH = 1.35
 """Largest depth of a foot as a multiple of its width."""
 
 
@@ -66,9 +68,9 @@ def _signed_distance(
     mask = _keep_thin(alpha > 0.5, cell).astype(np.uint8)
     inside = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     outside = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    signed = np.where(mask > 0, inside - 0.5, 0.5 - outside).astype(np.float32)
+    steps = np.where(mask > 0, inside - 0.5, 0.5 - outside).astype(np.float32)
     # Steps of single pixels would print ridges on the model; straight outlines do not move.
-    signed = cv2.GaussianBlur(signed, (0, 0), max(0.45 * cell, 0.6), borderType=cv2.BORDER_REPLICATE)
+    signed = cv2.GaussianBlur(steps, (0, 0), max(0.45 * cell, 0.6), borderType=cv2.BORDER_REPLICATE)
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     pixel_x = (origin[0] + cell * columns - 0.5).astype(np.float32)
     pixel_y = (origin[1] + cell * rows - 0.5).astype(np.float32)
@@ -83,15 +85,16 @@ def _signed_distance(
 
 def _keep_thin(mask: NDArray[np.bool_], cell: float) -> NDArray[np.bool_]:
     """Widen what is thinner than the grid can hold (a rope, an antenna) to 1.6 cells."""
-    radius = int(round(0.8 * cell))
+    radius = round(0.8 * cell)
     if radius < 1:
         return mask
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     solid = mask.astype(np.uint8)
-    thin = solid & ~cv2.dilate(cv2.morphologyEx(solid, cv2.MORPH_OPEN, kernel), np.ones((3, 3), np.uint8))
+    thick = cv2.dilate(cv2.morphologyEx(solid, cv2.MORPH_OPEN, kernel), np.ones((3, 3), np.uint8))
+    thin = np.where(np.asarray(thick) > 0, 0, solid).astype(np.uint8)
     half = max(radius // 2, 1)
     small = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * half + 1, 2 * half + 1))
-    return np.asarray((solid | cv2.dilate(thin, small)) > 0, dtype=bool)
+    return mask | (np.asarray(cv2.dilate(thin, small)) > 0)
 
 
 def _squared_thickness(signed: Field, ground: int) -> Field:
@@ -131,7 +134,7 @@ def _taper_to_feet(signed: Field, field: Field) -> Field:
     columns = np.arange(len(lowest))
     across = np.interp(columns, columns[lowest], at_ground)
     across = cv2.GaussianBlur(across[None, :], (0, 0), 2.0, borderType=cv2.BORDER_REPLICATE)[0]
-    height = (rows - 1 - np.arange(rows)) / max(_MIRROR_SHARE * rows, 1.0)
+    height = (rows - 1 - np.arange(rows)) / max(_TAPER_SHARE * rows, 1.0)
     ramp = np.clip(1.0 - height, 0.0, 1.0)
     ramp = ramp * ramp * (3 - 2 * ramp)
     return np.asarray(1.0 - ramp[:, None] * (1.0 - across)[None, :])

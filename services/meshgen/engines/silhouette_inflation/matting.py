@@ -16,8 +16,14 @@ _MAX_OBJECT_SIDE = 2048
 """Longest side in pixels of the cut-out; a larger one is reduced."""
 _MIN_TRANSPARENT = 0.01
 """Share of clearly transparent pixels from which on alpha is believed to be the matte."""
+_SHADOW_FROM = 0.68
+"""Share of the object's height, from above, below which dark patches are taken for its shadow."""
 _MIN_SHARE, _MAX_SHARE = 0.002, 0.97
 """A matte below or above these shares of the picture shows no object."""
+
+
+Pixels = NDArray[np.uint8]
+Matte = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,64 +40,77 @@ class Cutout:
     matted: bool
 
 
-def cut_out(rgba: NDArray[np.uint8]) -> Cutout:
+def cut_out(rgba: Pixels) -> Cutout:
     """Cut the object out of ``rgba (h, w, 4)``.
 
     Raises :class:`InvalidArgument` (INVALID_INPUT_FILE) when there is no object to be seen.
     """
     alpha = rgba[..., 3]
-    if float((alpha < 128).mean()) >= _MIN_TRANSPARENT:
-        matte = alpha.astype(np.float32) / 255.0
-        _require_object(matte, "The picture shows nothing: its visible part is too small.", 1.0)
-        return _crop(rgba[..., :3], matte, matted=False)
+    if float((alpha < 128).mean()) < _MIN_TRANSPARENT:
+        return _cut_opaque(rgba)
+    _require_object(alpha >= 128, "The picture shows nothing: its visible part is too small.", 1.0)
+    box = _box(alpha >= 128, 0)
+    rgb, matte = _reduced(rgba[..., :3][box]), _reduced(alpha[box])
+    return _with_margin(rgb, matte.astype(np.float32) / np.float32(255), matted=False)
+
+
+def _cut_opaque(rgba: Pixels) -> Cutout:
+    """Tell object and background apart at 512 px, then refine the edge on the cut-out."""
     rgb = np.ascontiguousarray(rgba[..., :3])
-    return _crop(rgb, _matte_opaque(rgb), matted=True)
-
-
-def _require_object(matte: NDArray[np.float32], message: str, largest: float = _MAX_SHARE) -> None:
-    share = float((matte > 0.5).mean())
-    if not _MIN_SHARE <= share <= largest:
-        raise InvalidArgument(message, reason="INVALID_INPUT_FILE")
-
-
-def _crop(rgb: NDArray[np.uint8], matte: NDArray[np.float32], *, matted: bool) -> Cutout:
-    """Cut to the box around the matte, reduce what is too large and add an empty margin."""
-    rows = np.flatnonzero((matte > 0.5).any(axis=1))
-    columns = np.flatnonzero((matte > 0.5).any(axis=0))
-    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    rgb, matte = rgb[box], matte[box]
-    height, width = matte.shape
-    if max(height, width) > _MAX_OBJECT_SIDE:
-        scale = _MAX_OBJECT_SIDE / max(height, width)
-        size = (max(round(width * scale), 1), max(round(height * scale), 1))
-        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-        matte = cv2.resize(matte, size, interpolation=cv2.INTER_AREA)
-    margin = max(4, round(0.03 * max(matte.shape)))
-    return Cutout(
-        rgb=np.pad(rgb, ((margin, margin), (margin, margin), (0, 0))),
-        alpha=np.pad(matte, margin).astype(np.float32),
-        margin=margin,
-        matted=matted,
-    )
-
-
-def _matte_opaque(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Tell object and background apart at 512 px, then refine the edge at full resolution."""
-    height, width = rgb.shape[:2]
-    scale = min(1.0, _WORK_SIDE / max(height, width))
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    distance = _background_distance(small)
-    mask = _grab(small, distance)
+    small = _reduced(rgb, _WORK_SIDE)
+    mask = _grab(small, _background_distance(small))
     _require_object(
-        mask.astype(np.float32),
+        mask,
         "No object could be told from the background of the picture. "
         "Use a picture with a plain background, or one with transparency.",
     )
     mask = _main_pieces(mask)
-    full = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    radius = max(2, round(0.006 * max(height, width)))
-    return _refine(rgb, full, radius)
+    full = _resized(mask.astype(np.uint8) * np.uint8(255), (rgb.shape[1], rgb.shape[0]), cv2.INTER_LINEAR)
+    # Room around the object, because refining may move its edge outwards.
+    box = _box(full > 127, round(0.02 * max(full.shape)))
+    rgb, coarse = _reduced(rgb[box]), _reduced(full[box])
+    radius = max(2, round(0.008 * max(coarse.shape)))
+    matte = _refine(rgb, coarse.astype(np.float32) / np.float32(255), radius)
+    inner = _box(matte > 0.5, 0)
+    return _with_margin(rgb[inner], matte[inner], matted=True)
+
+
+def _require_object(mask: NDArray[np.bool_], message: str, largest: float = _MAX_SHARE) -> None:
+    if not _MIN_SHARE <= float(mask.mean()) <= largest:
+        raise InvalidArgument(message, reason="INVALID_INPUT_FILE")
+
+
+def _box(mask: NDArray[np.bool_], room: int) -> tuple[slice, slice]:
+    """Return the rows and columns that hold a mask, with ``room`` pixels more on each side."""
+    sides = []
+    for axis in (1, 0):
+        filled = np.flatnonzero(mask.any(axis=axis))
+        sides.append(slice(max(int(filled[0]) - room, 0), int(filled[-1]) + 1 + room))
+    return sides[0], sides[1]
+
+
+def _resized(image: Pixels, size: tuple[int, int], how: int) -> Pixels:
+    return np.asarray(cv2.resize(image, size, interpolation=how), dtype=np.uint8)
+
+
+def _reduced(image: Pixels, side: int = _MAX_OBJECT_SIDE) -> Pixels:
+    """Reduce an image whose longest side is over ``side`` pixels."""
+    height, width = image.shape[:2]
+    if max(height, width) <= side:
+        return image
+    scale = side / max(height, width)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    return _resized(np.ascontiguousarray(image), size, cv2.INTER_AREA)
+
+
+def _with_margin(rgb: Pixels, matte: Matte, *, matted: bool) -> Cutout:
+    margin = max(4, round(0.03 * max(matte.shape)))
+    return Cutout(
+        rgb=np.pad(rgb, ((margin, margin), (margin, margin), (0, 0))),
+        alpha=np.pad(matte, margin),
+        margin=margin,
+        matted=matted,
+    )
 
 
 def _background_distance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -118,9 +137,26 @@ def _background_distance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     noise = max(float(error[chosen].std() + np.median(error[chosen])), 1.0)
     difference = lab - (basis @ fit).astype(np.float32)
     lightness, a, b = difference[..., 0], difference[..., 1], difference[..., 2]
-    shadow = (lightness < 0) & (lightness > -35.0)
-    lightness = np.where(shadow, 0.3 * lightness, lightness)
-    return (np.sqrt(lightness**2 + 1.5 * (a**2 + b**2)) / noise).astype(np.float32)
+    mild = np.where((lightness < 0) & (lightness > -35.0), 0.3 * lightness, lightness)
+    plain = np.sqrt(mild**2 + 1.5 * (a**2 + b**2)) / noise
+    # Below, where things stand, a shadow may be much darker; higher up that would be the object.
+    filled = np.flatnonzero((plain > 6.0).mean(axis=1) > 0.01)
+    if len(filled):
+        foot = int(filled[0] + _SHADOW_FROM * (filled[-1] - filled[0]))
+        dark = _shadowed(rgb, difference, lab)
+        dark[:foot] = False
+        plain = np.where(dark, np.sqrt((0.25 * lightness) ** 2 + 1.5 * (a**2 + b**2)) / noise, plain)
+    return np.asarray(plain, dtype=np.float32)
+
+
+def _shadowed(rgb: Pixels, difference: Matte, lab: Matte) -> NDArray[np.bool_]:
+    """Find pixels that are the background's own colour, only darker, down to a quarter of its light."""
+    behind = np.asarray(cv2.cvtColor(lab - difference, cv2.COLOR_Lab2RGB), dtype=np.float32)
+    color = rgb.astype(np.float32) / np.float32(255)
+    power = np.maximum((behind * behind).sum(axis=2), 1e-4)
+    share = (color * behind).sum(axis=2) / power
+    tint = np.linalg.norm(color - share[..., None] * behind, axis=2) / np.sqrt(power)
+    return np.asarray((share < 1.0) & (share > 0.25) & (tint < 0.06))
 
 
 def _grab(rgb: NDArray[np.uint8], distance: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -140,8 +176,8 @@ def _grab(rgb: NDArray[np.uint8], distance: NDArray[np.float32]) -> NDArray[np.b
         return likely
     # GrabCut starts its colour models from OpenCV's own random numbers.
     cv2.setRNGSeed(0)
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(rgb[..., ::-1].copy(), labels, None, *models, 4, cv2.GC_INIT_WITH_MASK)
+    background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(rgb[..., ::-1].copy(), labels, (0, 0, 1, 1), background, foreground, 4, cv2.GC_INIT_WITH_MASK)
     return np.asarray(labels & 1, dtype=bool)
 
 
@@ -156,7 +192,9 @@ def _otsu(values: NDArray[np.float32]) -> float:
 def _main_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Keep the largest piece and those of at least 4 % of it; fill pinholes."""
     smooth = cv2.medianBlur(mask.astype(np.uint8) * 255, 5)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((smooth > 127).astype(np.uint8), connectivity=8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        (smooth > 127).astype(np.uint8), connectivity=8
+    )
     if count < 2:
         return mask
     area = stats[:, cv2.CC_STAT_AREA].astype(np.float64)

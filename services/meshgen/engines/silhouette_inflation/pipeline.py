@@ -21,7 +21,12 @@ from maquette.runtime.errors import InvalidArgument
 from services.meshgen.engines.silhouette_inflation import FEATURES, OUTPUT_FORMATS
 from services.meshgen.engines.silhouette_inflation.matting import Cutout, cut_out
 from services.meshgen.engines.silhouette_inflation.progress import RAW, TEXTURED, Progress
-from services.meshgen.engines.silhouette_inflation.shape import VERTEX_TARGETS, Shape, build_shape, choose_field
+from services.meshgen.engines.silhouette_inflation.shape import (
+    VERTEX_TARGETS,
+    Shape,
+    build_shape,
+    choose_field,
+)
 from services.meshgen.engines.silhouette_inflation.texture import paint, spread_colors
 from services.meshgen.engines.silhouette_inflation.unwrap import unwrap
 

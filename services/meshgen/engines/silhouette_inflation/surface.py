@@ -17,11 +17,11 @@ from services.meshgen.engines.silhouette_inflation.depth import DepthField, Fiel
 Points = NDArray[np.float64]
 Cells = NDArray[np.int64]
 
+_HALF_LAYER = np.array([0.0, 0.0, -0.5])
+"""Layer 0 of the volume lies half a cell behind z = 0."""
 _FENCE = 0.02
 """Least distance in cells of a vertex from the wall of its cell."""
-_EDGES = tuple(
-    (a, b) for a in range(8) for b in range(8) if b > a and (a ^ b) in (1, 2, 4)
-)
+_EDGES = tuple((a, b) for a in range(8) for b in range(8) if b > a and (a ^ b) in (1, 2, 4))
 """The 12 edges of a cell; bit 0 of a corner is x, bit 1 is y, bit 2 is z."""
 
 
@@ -101,7 +101,7 @@ class _Body:
         z = np.arange(layers) - 0.5
         field = self.squared[:, :, None] - (z * z)[None, None, :]
         height = self.slope * (np.arange(self.squared.shape[1]) - self.ground)
-        return np.minimum(field, height[None, :, None]).astype(np.float32)
+        return np.asarray(np.minimum(field, height[None, :, None]), dtype=np.float32)
 
     def evaluate(self, points: Points) -> tuple[NDArray[np.float64], Points]:
         """Return F and its gradient at ``points (n, 3)``."""
@@ -143,14 +143,16 @@ def _surface_nets(body: _Body) -> tuple[Cells, Points, Cells]:
     number = np.full(active.shape, -1, dtype=np.int64)
     number[active] = np.arange(len(cells))
     values = np.stack([field[corner][active] for corner in corners], axis=1).astype(np.float64)
-    points = cells + _centres(values) + (0.0, 0.0, -0.5)
+    points = cells + _centres(values) + _HALF_LAYER
     return _quads(inside, number), points, cells
 
 
 def _centres(values: NDArray[np.float64]) -> Points:
     """Average the crossings on the edges of each cell from its corner values ``(n, 8)``."""
     total, crossings = np.zeros((len(values), 3)), np.zeros((len(values), 1))
-    place = np.array([[corner & 1, corner >> 1 & 1, corner >> 2 & 1] for corner in range(8)], dtype=np.float64)
+    place = np.array(
+        [[corner & 1, corner >> 1 & 1, corner >> 2 & 1] for corner in range(8)], dtype=np.float64
+    )
     for a, b in _EDGES:
         first, second = values[:, a], values[:, b]
         crossed = ((first > 0) != (second > 0))[:, None]
@@ -199,7 +201,7 @@ def _settle(points: Points, cells: Cells, body: _Body) -> Points:
     value, gradient = body.evaluate(points)
     squared = np.maximum((gradient**2).sum(axis=1), 1e-6)
     moved = points - (value / squared)[:, None] * gradient
-    corner = cells + (0.0, 0.0, -0.5)
+    corner = cells + _HALF_LAYER
     return np.asarray(np.clip(moved, corner + _FENCE, corner + (1.0 - _FENCE)))
 
 

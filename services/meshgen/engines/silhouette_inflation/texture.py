@@ -91,9 +91,7 @@ def _paste(texture: Pixels, owned: NDArray[np.uint8], box: Box, view: Pixels) ->
     owned[place] = 1
 
 
-def _paint_rim(
-    texture: Pixels, owned: NDArray[np.uint8], atlas: Atlas, shape: Shape, colors: Colors
-) -> None:
+def _paint_rim(texture: Pixels, owned: NDArray[np.uint8], atlas: Atlas, shape: Shape, colors: Colors) -> None:
     """Colour the strips: sharp where they leave front and back, soft where they face sideways."""
     faces = atlas.faces[atlas.chart >= 2]
     texels = rasterize(atlas.texels[faces], texture.shape[:2])

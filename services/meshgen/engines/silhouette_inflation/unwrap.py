@@ -92,7 +92,7 @@ def _label(shape: Shape) -> NDArray[np.int64]:
 
 
 def _strips(faces: Indices, direction: NDArray[np.int64], vertex_count: int) -> NDArray[np.int64]:
-    """Number the connected pieces of equal direction; -1 for faces of none and of small pieces."""
+    """Give the connected pieces of equal direction numbers; small pieces and the rest get -1."""
     edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1).astype(np.int64)
     order = np.argsort(edges[:, 0] * vertex_count + edges[:, 1], kind="stable")
     # In a closed manifold mesh each edge stands twice, so neighbours in this order are pairs.
@@ -107,7 +107,7 @@ def _strips(faces: Indices, direction: NDArray[np.int64], vertex_count: int) -> 
     chosen = chosen[size[chosen] >= _MIN_STRIP_FACES]
     rank = np.full(len(size), -1, dtype=np.int64)
     rank[chosen] = np.arange(len(chosen))
-    return rank[piece]
+    return np.asarray(rank[piece])
 
 
 def _split_seams(
@@ -152,9 +152,7 @@ def _extents(
     return low, high
 
 
-def _layout(
-    extent: NDArray[np.float64], side: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+def _layout(extent: NDArray[np.float64], side: int) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Choose the largest scale at which all charts fit; return sizes, places and the gap, texels.
 
     A scale above one is brought down to a whole number: then each pixel owns whole texels.

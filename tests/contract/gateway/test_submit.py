@@ -1,0 +1,129 @@
+"""D26, D27: what a request may say, what it leaves behind, and what the ledger is told."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from maquette.api.jobs.v1 import jobs_pb2
+from maquette.api.meshgen.v1 import meshgen_pb2
+
+RAW = "/api/v1/mesh-generation/image-to-raw-mesh"
+TEXTURED = "/api/v1/mesh-generation/image-to-textured-mesh"
+
+
+def submitted(gateway, job_id) -> jobs_pb2.CreateJobRequest:
+    return gateway.backends.ledger.requests[job_id]
+
+
+@pytest.mark.parametrize(
+    ("route", "message"),
+    [
+        (RAW, "Image-to-mesh generation job queued successfully"),
+        (TEXTURED, "Image-to-textured-mesh generation job queued successfully"),
+    ],
+)
+def test_the_answer_is_the_documents(client, file_id, route, message):
+    body = client.post(route, json={"image_file_id": file_id}).json()
+    assert set(body) == {"job_id", "status", "message"}
+    assert (body["status"], body["message"]) == ("queued", message)
+
+
+def test_the_ledger_gets_the_request_in_the_dialects_words(client, gateway, file_id):
+    asked = {
+        "image_file_id": file_id,
+        "image_path": None,
+        "image_base64": None,
+        "texture_resolution": 2048,
+        "output_format": "obj",
+        "quality": "low",
+        "seed": 7,
+        "unknown_field": {"is": "passed over"},
+    }
+    job_id = client.post(TEXTURED, json=asked).json()["job_id"]
+    request = submitted(gateway, job_id)
+    assert (request.account_id, request.dialect, request.feature) == (
+        "public",
+        "aigc",
+        "image_to_textured_mesh",
+    )
+    assert dict(request.request["inputs"]) == {
+        "image_file_id": file_id,
+        "texture_resolution": 2048,
+        "output_format": "obj",
+        "quality": "low",
+        "seed": 7,
+    }
+    (task,) = request.tasks
+    parameters = meshgen_pb2.ImageToMesh()
+    assert task.parameters.Unpack(parameters)
+    assert parameters == meshgen_pb2.ImageToMesh(output_format="obj", texture_resolution=2048, quality="low")
+    assert task.seed == 7
+    assert task.inputs[0].role == "image"
+    assert task.inputs[0].file.media_type == "image/png"
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_a_picture_inside_the_body_is_the_same_picture(client, gateway, png, prefix):
+    text = prefix + base64.b64encode(png).decode()
+    job_id = client.post(RAW, json={"image_base64": text, "output_format": "ply"}).json()["job_id"]
+    image = submitted(gateway, job_id).tasks[0].inputs[0].file
+    assert gateway.backends.storage.blobs[image.digest] == png
+    assert "image_base64" not in dict(submitted(gateway, job_id).request["inputs"])
+
+
+def test_paths_this_api_issued_are_taken(client, gateway, png, finished):
+    path = client.post("/api/v1/file-upload/image", files={"file": ("a.png", png)}).json()["path"]
+    assert client.post(RAW, json={"image_path": path}).status_code == 200
+    thumbnail = client.get(f"/api/v1/system/jobs/{finished}").json()["result"]["thumbnail_path"]
+    assert client.post(RAW, json={"image_path": thumbnail}).status_code == 200
+
+
+def test_a_result_that_is_no_picture_is_refused(client, finished):
+    mesh = client.get(f"/api/v1/system/jobs/{finished}").json()["result"]["output_mesh_path"]
+    assert client.post(RAW, json={"image_path": mesh}).status_code == 400
+
+
+def test_one_key_makes_one_job(client, file_id):
+    headers = {"idempotency-key": "key-of-" + file_id}
+    first = client.post(RAW, json={"image_file_id": file_id, "seed": 1}, headers=headers).json()
+    # Another order and other spaces are the same request.
+    again = json.dumps({"seed": 1, "image_file_id": file_id}, indent=4)
+    second = client.post(RAW, content=again, headers={**headers, "content-type": "application/json"})
+    assert second.json()["job_id"] == first["job_id"]
+    other = client.post(RAW, json={"image_file_id": file_id, "seed": 2}, headers=headers)
+    assert other.status_code == 409
+    assert set(other.json()) == {"error", "message", "detail"}
+    elsewhere = client.post(TEXTURED, json={"image_file_id": file_id, "seed": 1}, headers=headers)
+    assert elsewhere.status_code == 409
+
+
+def test_the_key_knows_the_bytes_sent_along(client, png):
+    headers = {"idempotency-key": "inline-picture"}
+    body = {"image_base64": base64.b64encode(png).decode()}
+    first = client.post(RAW, json=body, headers=headers).json()
+    assert client.post(RAW, json=body, headers=headers).json()["job_id"] == first["job_id"]
+    body["image_base64"] = base64.b64encode(png + b"trailing bytes are allowed in PNG").decode()
+    assert client.post(RAW, json=body, headers=headers).status_code == 409
+
+
+def test_deny_refuses_a_model_that_is_on_no_node(client, file_id):
+    body = {"image_file_id": file_id, "model_preference": "trellis_image_to_raw_mesh", "fallback": "deny"}
+    response = client.post(RAW, json=body)
+    assert (response.status_code, response.json()["error"]) == (503, "MODEL_NOT_AVAILABLE")
+    body["fallback"] = "allow"
+    assert client.post(RAW, json=body).status_code == 200
+    body |= {"model_preference": "silhouette_inflation", "fallback": "deny"}
+    assert client.post(RAW, json=body).status_code == 200
+
+
+def test_a_full_queue_says_so(client, gateway, file_id):
+    gateway.backends.ledger.queue_full = True
+    try:
+        response = client.post(RAW, json={"image_file_id": file_id})
+    finally:
+        gateway.backends.ledger.queue_full = False
+    assert (response.status_code, response.json()["error"]) == (429, "API_ERROR")
+    assert "QUEUE_FULL" in response.json()["detail"]
