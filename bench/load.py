@@ -128,7 +128,12 @@ class _Run:
 
 
 def request(
-    method: str, path: str, *, host: str = "localhost", body: bytes = b"", headers: dict[str, str] | None = None
+    method: str,
+    path: str,
+    *,
+    host: str = "localhost",
+    body: bytes = b"",
+    headers: dict[str, str] | None = None,
 ) -> bytes:
     """Write one request with its body."""
     lines = [f"{method} {path} HTTP/1.1", f"host: {host}"]

@@ -29,6 +29,7 @@ What `pip install maquette[all]` brings, from each package's own metadata; versi
 # Packages that name none in their metadata, and what their licence files say.
 _READ_BY_HAND: dict[str, str] = {
     "embreex": "BSD-2-Clause",
+    "xatlas": "MIT",
 }
 # Programs and libraries of others inside those wheels; their packages' metadata names none of them.
 _INSIDE = """

@@ -156,7 +156,7 @@ def _light(
         ray /= np.linalg.norm(ray, axis=1, keepdims=True)
         # Normal plus a point of the unit sphere spreads rays by the cosine of their angle.
         open_sky += ~_blocked(scene, place, (normal + 0.99 * ray).astype(np.float32), 0.25 * span)
-    open_sky = _calm(open_sky / _OCCLUSION_RAYS, seen, side)
+    open_sky = _calm(open_sky / np.float32(_OCCLUSION_RAYS), seen, side)
     key = np.maximum(normal @ direction, 0.0) * _calm(lit.astype(np.float32), seen, side)
     sky = (0.5 + 0.5 * open_sky) * (0.84 + 0.16 * normal[:, 1])
     facing = np.maximum(normal @ camera.towards, 0.0)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any
 
 import grpc
 import prometheus_client
 import structlog
 from opentelemetry import propagate, trace
-from opentelemetry.instrumentation.grpc import aio_client_interceptors, aio_server_interceptor, filters
+from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -99,8 +99,10 @@ def server_interceptors() -> Sequence[grpc.aio.ServerInterceptor]:
     return (aio_server_interceptor(filter_=filters.negate(filters.health_check())),)  # type: ignore[no-untyped-call]
 
 
-def client_interceptors() -> Sequence[grpc.aio.ClientInterceptor]:
-    """Return the interceptors that pass the trace on; none while traces are off."""
-    if not _tracing:
+def trace_context(metadata: Iterable[tuple[str, Any]]) -> Sequence[tuple[str, str]]:
+    """Return the metadata that puts a call into the trace in hand, unless it already names one."""
+    if not _tracing or any(name == "traceparent" for name, _ in metadata):
         return ()
-    return tuple(aio_client_interceptors(filter_=filters.negate(filters.health_check())))  # type: ignore[no-untyped-call]
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return tuple(carrier.items())

@@ -5,6 +5,7 @@ Times come from the caller's clock, never from the database: one clock decides w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,14 +74,14 @@ _CANDIDATES = """
 # fails the condition and stays. `$2` is the latest time of its last write. `$3` is the end of the
 # time in which a *second* write protects: then somebody counts on bytes written before.
 _LOCK_REMOVABLE = """
-    SELECT 1 FROM assets.blob
-     WHERE digest = $1 AND retention <> $4 AND last_written_at <= $2
+    SELECT digest FROM assets.blob
+     WHERE digest = ANY($1) AND retention <> $4 AND last_written_at <= $2
        AND (last_written_at = created_at OR last_written_at <= $3)
        AND NOT EXISTS (SELECT 1 FROM assets.upload WHERE upload.digest = blob.digest AND expires_at > $5)
-       FOR UPDATE
+     ORDER BY digest FOR UPDATE
 """
-_DELETE_DEAD_UPLOADS_OF = "DELETE FROM assets.upload WHERE digest = $1 AND expires_at <= $2"
-_DELETE_BLOB = "DELETE FROM assets.blob WHERE digest = $1"
+_DELETE_DEAD_UPLOADS_OF = "DELETE FROM assets.upload WHERE digest = ANY($1) AND expires_at <= $2"
+_DELETE_BLOBS = "DELETE FROM assets.blob WHERE digest = ANY($1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,27 +186,29 @@ class Rows:
         return [row["digest"] for row in rows]
 
     async def remove(
-        self, digest: str, rule: RemovalRule, remove: Callable[[], Awaitable[int]]
-    ) -> int | None:
-        """Remove a blob's bytes and row under the row's lock and return the bytes freed.
+        self, digests: Sequence[str], rule: RemovalRule, remove: Callable[[str], Awaitable[int]]
+    ) -> dict[str, int]:
+        """Remove blobs' bytes and rows under the rows' locks and return the bytes each freed.
 
-        None when the rule keeps it: written again, uploaded again, or kept for ever.
+        Digests that the rule keeps are not in the answer: written again, uploaded again, or kept
+        for ever. Writers of the same content wait until the locks go, so give few at a time.
         """
 
-        async def work(connection: Connection) -> int | None:
-            found = await connection.fetchval(
+        async def work(connection: Connection) -> dict[str, int]:
+            rows = await connection.fetch(
                 _LOCK_REMOVABLE,
-                digest,
+                digests,
                 rule.last_written_before,
                 rule.rewritten_before,
                 Retention.EXAMPLE,
                 rule.now,
             )
-            if found is None:
-                return None
-            await connection.execute(_DELETE_DEAD_UPLOADS_OF, digest, rule.now)
-            freed = await remove()
-            await connection.execute(_DELETE_BLOB, digest)
+            found = [row["digest"] for row in rows]
+            if not found:
+                return {}
+            await connection.execute(_DELETE_DEAD_UPLOADS_OF, found, rule.now)
+            freed = await _all(remove, found)
+            await connection.execute(_DELETE_BLOBS, found)
             return freed
 
         return await self._database.transaction(work)
@@ -221,6 +224,25 @@ class Rows:
             lambda connection: connection.fetch(query, *values)
         )
         return list(rows)
+
+
+async def _all(remove: Callable[[str], Awaitable[int]], digests: Sequence[str]) -> dict[str, int]:
+    """Remove many at once, and wait for each of them whatever happens to one.
+
+    A removal that went on after the locks are gone could take what a writer has put there since.
+    """
+    removing = asyncio.gather(*map(remove, digests), return_exceptions=True)
+    try:
+        outcomes = await asyncio.shield(removing)
+    except asyncio.CancelledError:
+        await removing
+        raise
+    freed = {}
+    for digest, outcome in zip(digests, outcomes, strict=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+        freed[digest] = outcome
+    return freed
 
 
 def _upload_values(upload: Upload) -> tuple[object, ...]:

@@ -22,6 +22,9 @@ from services.storage.backends.base import Backend
 from services.storage.references import BATCH, References
 from services.storage.rows import RemovalRule, Rows
 
+# Blobs removed in one transaction: a writer of one of them waits for the others.
+_LOCKED_TOGETHER = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -82,20 +85,14 @@ class Remover:
         Raises a MaquetteError when `jobs` cannot be asked; then nothing of the batch is removed.
         """
         removal = Removal()
-        for batch in _batches(digests):
+        for batch in _batches(digests, BATCH):
             kept = await self._references.referenced(batch)
-            for digest in batch:
-                if digest not in kept:
-                    removal += await self._remove_one(digest, rule)
+            for few in _batches([digest for digest in batch if digest not in kept], _LOCKED_TOGETHER):
+                freed = await self._rows.remove(few, rule, self._backend.remove)
+                metrics.REMOVED_BLOBS.inc(len(freed))
+                metrics.FREED_BYTES.inc(sum(freed.values()))
+                removal += Removal(tuple(freed), sum(freed.values()))
         return removal
-
-    async def _remove_one(self, digest: str, rule: RemovalRule) -> Removal:
-        freed = await self._rows.remove(digest, rule, lambda: self._backend.remove(digest))
-        if freed is None:
-            return Removal()
-        metrics.REMOVED_BLOBS.inc()
-        metrics.FREED_BYTES.inc(freed)
-        return Removal((digest,), freed)
 
 
 class Sweeper:
@@ -162,7 +159,7 @@ async def sweep_periodically(
             continue
 
 
-def _batches(digests: Sequence[str]) -> Iterator[list[str]]:
+def _batches(digests: Sequence[str], size: int) -> Iterator[list[str]]:
     rest = iter(digests)
-    while batch := list(islice(rest, BATCH)):
+    while batch := list(islice(rest, size)):
         yield batch

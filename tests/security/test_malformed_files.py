@@ -72,8 +72,8 @@ def test_a_malformed_file_is_read_or_refused_in_time(
         ("claims.ply", b"ply\nformat binary_little_endian 1.0\nelement vertex 19000000\nproperty double x\n"
          b"property double y\nproperty double z\nend_header\n"),
         ("claims.stl", bytes(80) + (4_000_000_000).to_bytes(4, "little") + bytes(5000)),
-        ("fan.obj", b"v 0 0 0\n" * 10 + b"f " + b"1 " * 400_000 + b"\n"),
-        ("picture.png", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\xff\xff\x00\x00\xff\xff\x08\x06\x00\x00\x00"),
+        ("fan.obj", b"v 0 0 0\n" * 10 + b"f " + b"1 " * 800_000 + b"\n"),
+        ("picture.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff\x08\x06\0\0\0"),
     ],
 )  # fmt: skip
 def test_a_small_file_with_large_claims_is_refused_cheaply(tmp_path: Path, name: str, data: bytes) -> None:

@@ -12,6 +12,9 @@ from maquette.geometry.asset import Asset, Bytes, Material, Mesh, Part, clean_me
 from maquette.geometry.errors import UnreadableMesh
 from maquette.geometry.textures import encode_png
 
+_MAX_CORNERS = 65_536
+"""Most corners of one polygon."""
+
 
 def write_obj(asset: Asset, stem: str = "model") -> dict[str, bytes]:
     """Encode an asset as ``stem.obj``, ``stem.mtl`` and, with a texture, ``texture.png``.
@@ -155,6 +158,8 @@ class _Table:
         elif word == "vn":
             self.normals.append((float(words[1]), float(words[2]), float(words[3])))
         elif word == "f":
+            if len(words) > _MAX_CORNERS:
+                raise UnreadableMesh("A face of the OBJ file has too many corners.")
             corner = [self._corner(item) for item in words[1:] if not item.startswith("#")]
             for second, third in pairwise(corner[1:]):
                 self.corners += (corner[0], second, third)

@@ -21,9 +21,10 @@ from maquette.runtime.capability.events import EventQueue
 from maquette.runtime.capability.transfer import Blobs
 from maquette.runtime.engine import EngineDescription
 from maquette.runtime.errors import Cancelled, Internal, MaquetteError, Unavailable
+from maquette.runtime.sandbox.calls import Outcome
 from maquette.runtime.sandbox.errors import RemoteFailure, TimedOut
 from maquette.runtime.sandbox.pool import Lease
-from maquette.runtime.sandbox.worker import Outcome, WorkerProcess
+from maquette.runtime.sandbox.worker import WorkerProcess
 from maquette.runtime.sandbox.workspace import CallFolder
 from maquette.runtime.telemetry import get_logger
 

@@ -11,7 +11,7 @@ from maquette.runtime.rpc.interceptors import GRANT_HEADER, INTERNAL_HEADER, PRI
 from maquette.runtime.rpc.status import from_rpc_error, translated
 from maquette.runtime.secrets import load_secret
 from maquette.runtime.settings import Settings, TlsSettings
-from maquette.runtime.telemetry import client_interceptors
+from maquette.runtime.telemetry import trace_context
 
 __all__ = ["MESSAGE_LIMITS", "from_rpc_error", "open_channel", "translated"]
 
@@ -28,7 +28,10 @@ class _Credentials:
         self._pairs = tuple(pairs)
 
     def _details(self, details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
-        metadata = grpc.aio.Metadata(*(details.metadata or ()), *self._pairs)
+        # Only the trace context goes along, without a span of the client's own: the server's span tells
+        # the same, and OpenTelemetry's client interceptors block a call that is written to piece by piece.
+        given = tuple(details.metadata or ())
+        metadata = grpc.aio.Metadata(*given, *self._pairs, *trace_context(given))
         return grpc.aio.ClientCallDetails(
             details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
         )
@@ -67,7 +70,7 @@ def open_channel(
     if grant:
         pairs.append((GRANT_HEADER, grant))
     kinds = (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)
-    interceptors = [*client_interceptors(), *(kind(pairs) for kind in kinds)]
+    interceptors = [kind(pairs) for kind in kinds]
     options = (
         *MESSAGE_LIMITS,
         ("grpc.keepalive_time_ms", 10_000),

@@ -190,10 +190,11 @@ def _answer(call: dict[str, Any], report: _Reporter) -> dict[str, Any]:
     os.chdir(workdir)
     os.environ["TMPDIR"] = tempfile.tempdir = workdir
     confine.limit_call(int(call["memory_mib"]), float(call["cpu_seconds"]))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     extra = {"report": report} if call["reports"] else {}
     try:
         value = resolve(call["target"])(**call["payload"], **extra)
-        return {"op": "result", "id": call["id"], "value": value, "peak_mib": _peak_mib()}
+        return {"op": "result", "id": call["id"], "value": value, "peak_mib": _peak_mib(before)}
     except MaquetteError as error:
         told: dict[str, Any] = {
             "reason": error.reason,
@@ -209,8 +210,16 @@ def _answer(call: dict[str, Any], report: _Reporter) -> dict[str, Any]:
         failure = error
     finally:
         os.chdir("/")
-    return {"op": "error", "id": call["id"], "kind": type(failure).__name__, **told, "peak_mib": _peak_mib()}
+    return {
+        "op": "error",
+        "id": call["id"],
+        "kind": type(failure).__name__,
+        **told,
+        "peak_mib": _peak_mib(before),
+    }
 
 
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _peak_mib(before: int) -> float:
+    """Return the peak of resident memory if this call raised it, else 0: the parent saw it then."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 if peak > before else 0.0

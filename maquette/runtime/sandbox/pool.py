@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import Counter
+
 from maquette.runtime.sandbox.errors import WorkerUnfit
 from maquette.runtime.sandbox.spec import WorkerSpec, worker_uid
 from maquette.runtime.sandbox.worker import WorkerProcess
@@ -18,6 +20,7 @@ from maquette.runtime.telemetry import get_logger
 
 _BACK_OFF = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _LOOK_SECONDS = 0.5
+_RESTARTS = Counter("maquette_worker_restarts_total", "Worker processes replaced.", ("pool",))
 _log = get_logger()
 
 OnPrepared = Callable[[int, str, Any], None]
@@ -192,6 +195,7 @@ class SandboxPool:
             seat.arrived.set()
             in_a_row = await self._until_end(seat, seat.worker, in_a_row)
             seat.restarts += 1
+            _RESTARTS.labels(self.spec.name).inc()
 
     async def _until_end(self, seat: Seat, worker: WorkerProcess, in_a_row: int) -> int:
         """Wait for a worker's end. Returns how many have failed to start in a row."""

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maquette.runtime.errors import CATALOGUE, Cancelled, MaquetteError, error_for
+from maquette.runtime.errors import Cancelled, MaquetteError
 from maquette.runtime.sandbox import jitcache
+from maquette.runtime.sandbox.calls import Call, OnEvent, Outcome
 from maquette.runtime.sandbox.errors import (
     OutOfMemory,
-    RemoteFailure,
     TimedOut,
     WorkerCrashed,
     WorkerUnfit,
@@ -43,33 +43,8 @@ _START_SECONDS = 180.0
 _REAP_SECONDS = 5.0
 _MAX_EVENTS = 100_000
 _PAGE = resource.getpagesize()
-_MAX_TEXT = 4000
 
-OnEvent = Callable[[dict[str, Any]], None]
 _log = get_logger()
-
-
-@dataclass(slots=True)
-class _Call:
-    """The call in hand."""
-
-    id: int
-    on_event: OnEvent | None
-    answer: asyncio.Future[dict[str, Any]]
-    verdict: MaquetteError | None = None
-    """Why we ended it, when we did."""
-    kill_at: float = float("inf")
-    peak_mib: float = 0.0
-    events: int = 0
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a call returned."""
-
-    value: Any
-    peak_mib: float
-    """Most resident memory seen, MiB."""
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +63,7 @@ class WorkerProcess:
     ready: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     ended: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Resolves to the exit status."""
-    _call: _Call | None = None
+    _call: Call | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @classmethod
@@ -153,7 +128,7 @@ class WorkerProcess:
         deadline = loop.time() + timeout
         await self._until_ready(deadline, cancelled)
         self.calls += 1
-        call = _Call(self.calls, on_event, loop.create_future())
+        call = Call(self.calls, on_event, loop.create_future())
         self._call = call
         message = {
             "op": "call",
@@ -176,7 +151,7 @@ class WorkerProcess:
             raise
         finally:
             self._call = None
-        return self._outcome(call)
+        return call.outcome()
 
     async def _until_ready(self, deadline: float, cancelled: asyncio.Event | None) -> None:
         """Wait for a process that is starting. Raises as `call` does."""
@@ -192,7 +167,7 @@ class WorkerProcess:
             raise WorkerCrashed(f"worker process {describe_exit(self.ended.result())}")
 
     def _watch(
-        self, call: _Call, deadline: float, memory_mib: int, grace: float, cancelled: asyncio.Event | None
+        self, call: Call, deadline: float, memory_mib: int, grace: float, cancelled: asyncio.Event | None
     ) -> None:
         now = asyncio.get_running_loop().time()
         resident = self.resident_mib()
@@ -210,24 +185,9 @@ class WorkerProcess:
         if now >= call.kill_at:
             self.kill()
 
-    def _ask_to_stop(self, call: _Call, verdict: MaquetteError, kill_at: float) -> None:
+    def _ask_to_stop(self, call: Call, verdict: MaquetteError, kill_at: float) -> None:
         call.verdict, call.kill_at = verdict, kill_at
         self._send({"op": "cancel", "id": call.id})
-
-    def _outcome(self, call: _Call) -> Outcome:
-        answer = call.answer.result()
-        if call.verdict is not None:
-            raise call.verdict
-        if answer["op"] == "result":
-            return Outcome(answer.get("value"), max(call.peak_mib, _number(answer.get("peak_mib"))))
-        if answer["op"] == "ended":
-            status = int(answer["status"])
-            if -status == signal.SIGXCPU:
-                raise TimedOut("the run used more CPU time than it may")
-            raise WorkerCrashed(
-                f"worker process {describe_exit(status)}", metadata={"exit": describe_exit(status)}
-            )
-        raise _told(answer)
 
     def resident_mib(self) -> float:
         """Return the resident memory of the process, MiB; 0 when it is gone."""
@@ -315,21 +275,3 @@ class WorkerProcess:
             self.ended.set_result(status)
         if self._call is not None and not self._call.answer.done():
             self._call.answer.set_result({"op": "ended", "status": status})
-
-
-def _told(answer: Mapping[str, Any]) -> MaquetteError:
-    """Return the error a worker told, as far as it can be believed."""
-    message = str(answer.get("message", ""))[:_MAX_TEXT]
-    reason = str(answer.get("reason", ""))
-    if reason == OutOfMemory.default_reason:
-        return OutOfMemory(message)
-    if reason in CATALOGUE:
-        metadata = answer.get("metadata")
-        pairs = metadata.items() if isinstance(metadata, dict) else ()
-        return error_for(reason, message, {str(key): str(value)[:_MAX_TEXT] for key, value in pairs})
-    trace = str(answer.get("traceback", ""))[-_MAX_TEXT:]
-    return RemoteFailure(str(answer.get("kind", "Exception"))[:100], message, trace)
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

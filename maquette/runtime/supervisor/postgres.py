@@ -129,12 +129,9 @@ class LocalPostgres:
         if not copy.exists():
             draft = self.home / "programs.new"
             shutil.rmtree(draft, ignore_errors=True)
-            shutil.copytree(
-                installed, draft, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a", "pkgconfig")
-            )
-            draft.chmod(0o755)
+            _copy_programs(installed, draft)
             draft.rename(copy)
-        return copy
+        return copy / installed.parent.name / installed.name
 
     # Set-up.
 
@@ -368,6 +365,18 @@ def _installed_programs() -> Path:
             if (programs / "bin" / "postgres").exists():
                 return programs
     raise SupervisorError("PostgreSQL's programs are missing: pip install 'maquette[jobs]'")
+
+
+def _copy_programs(installed: Path, to: Path) -> None:
+    """Copy the programs and, where they look for them, the shared libraries of the wheel."""
+    unneeded = shutil.ignore_patterns("include", "*.a", "pkgconfig")
+    package = installed.parent
+    shutil.copytree(installed, to / package.name / installed.name, symlinks=True, ignore=unneeded)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, to / libraries.name, symlinks=True)
+    for folder in (to, to / package.name):
+        folder.chmod(0o755)
 
 
 def server_environment() -> dict[str, str]:

@@ -127,7 +127,7 @@ def _connection_manager(settings: Settings) -> Json:
                     "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
                 }
             ],
-            "response_headers_to_remove": ["x-maquette-internal"],
+            "response_headers_to_remove": ["grpc-accept-encoding", "grpc-encoding"],
         },
         "http_filters": _http_filters(settings),
     }

@@ -12,7 +12,12 @@ local BODY = {
 function envoy_on_response(handle)
   local headers = handle:headers()
   local grpc = headers:get("grpc-status")
-  if grpc == nil or grpc == "0" then
+  if grpc == nil then
+    return
+  end
+  if grpc == "0" then
+    headers:remove("grpc-status")
+    headers:remove("grpc-message")
     return
   end
   local status = headers:get("x-http-status") or STATUS[grpc] or "500"

@@ -31,6 +31,7 @@ def virtual_hosts(settings: Settings) -> list[Json]:
         "domains": domains,
         "routes": [
             *_foreign_origin(settings),
+            *_preflight(settings),
             _grpc_client(),
             *_routes(settings),
             _refuse({"prefix": "/"}, 404, ""),
@@ -79,6 +80,22 @@ def _foreign_origin(settings: Settings) -> Iterator[Json]:
         same = {"exact": origin, "ignore_case": True}
         headers.append({"name": "origin", "string_match": same, "invert_match": True})
     yield _refuse({"prefix": "/", "headers": headers}, 403, "Requests from this origin are not allowed.")
+
+
+def _preflight(settings: Settings) -> Iterator[Json]:
+    """Let the CORS filter answer a listed page: it looks at routes that lead somewhere only."""
+    if not settings.allowed_origins:
+        return
+    headers = [
+        _verb("OPTIONS"),
+        {"name": "origin", "present_match": True},
+        {"name": "access-control-request-method", "present_match": True},
+    ]
+    yield {
+        "match": {"prefix": "/", "headers": headers},
+        "route": {"cluster": "edge"},
+        "typed_per_filter_config": {TRANSCODER: typed("filter_config", disabled=True)},
+    }
 
 
 def _grpc_client() -> Json:

@@ -100,6 +100,21 @@ async def test_worker_cannot_make_the_node_upload_what_is_not_its_own(mesh: Mesh
     assert set(mesh.storage.blobs) == held
 
 
+async def test_cancels_racing_completion_leave_nothing_open(mesh: Mesh) -> None:
+    await run(mesh, "sleep_100ms", "test_sleep", b"warm", seconds=0)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(40):
+        call = mesh.stub.Run(mesh.request("sleep_100ms", "test_sleep", b"in", seconds=0))
+        assert (await call.read()).HasField("accepted")
+        for _ in range(number % 5):
+            await call.read()
+        call.cancel()
+        await until(lambda: mesh.node.pool.busy == 0)
+    assert not mesh.leftovers()
+    assert all(seat.restarts == 0 for seat in mesh.node.pool.seats)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 4
+
+
 async def test_worker_is_replaced_after_its_share_of_runs() -> None:
     with open_folder("recycle") as folder:
         async with mesh_in(folder, slots=1, recycle_after=2) as mesh:

@@ -144,6 +144,23 @@ class Node(capability_pb2_grpc.CapabilityServiceServicer):
             await asyncio.sleep(0.05)
 
 
+@contextlib.asynccontextmanager
+async def served(node: Node, settings: Settings, jobs_address: str) -> AsyncIterator[None]:
+    """Serve a node and announce it; leaving is as sudden as SIGKILL."""
+    server = create_server(settings)
+    capability_pb2_grpc.add_CapabilityServiceServicer_to_server(node, server)
+    await serve(server, node.address, [], settings)
+    channel = open_channel(settings, jobs_address)
+    announcing = asyncio.create_task(node.announce(channel))
+    try:
+        yield
+    finally:
+        announcing.cancel()
+        await asyncio.wait({announcing})
+        await channel.close()
+        await server.stop(None)
+
+
 @dataclass
 class House:
     """One replica with clients to it."""
@@ -175,21 +192,11 @@ class House:
     ) -> tuple[Node, Callable[[], Awaitable[None]]]:
         """The same, with a way to end it as SIGKILL does."""
         node = Node(self.settings, behaviour, **more)  # type: ignore[arg-type]
-        server = create_server(self.settings)
-        capability_pb2_grpc.add_CapabilityServiceServicer_to_server(node, server)
-        await serve(server, node.address, [], self.settings)
-        channel = open_channel(self.settings, self.ledger.address)
-        announcing = asyncio.create_task(node.announce(channel))
-
-        async def kill() -> None:
-            announcing.cancel()
-            await asyncio.wait({announcing})
-            await channel.close()
-            await server.stop(None)
-
-        self.stack.push_async_callback(kill)
+        life = contextlib.AsyncExitStack()
+        await life.enter_async_context(served(node, self.settings, self.ledger.address))
+        self.stack.push_async_callback(life.aclose)
         await eventually(lambda: self.ledger.registry.address(node.id) is not None)
-        return node, kill
+        return node, life.aclose
 
     async def submit(self, *tasks: jobs_pb2.TaskSpec, **more: object) -> jobs_pb2.Job:
         """Create a job."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import asyncpg
 import grpc
 import pytest
 
-from maquette.api.storage.v1 import storage_pb2, storage_pb2_grpc
+from maquette.api.storage.v1 import storage_pb2_grpc
 from maquette.runtime.blobs import BlobClient
 from maquette.runtime.clock import RandomIds, SystemClock
 from maquette.runtime.errors import Unavailable
@@ -193,18 +192,3 @@ async def storage(
             data_dir / "blobs",
             stack,
         )
-
-
-def reasons(error: pytest.ExceptionInfo) -> str:
-    return error.value.reason
-
-
-def random_bytes(size: int) -> bytes:
-    return os.urandom(size)
-
-
-def headers(parts: Iterable[object]) -> list[object]:
-    return list(parts)
-
-
-__all__ = ["HeldClock", "HeldReferences", "Storage", "collect", "pieces", "storage_pb2"]

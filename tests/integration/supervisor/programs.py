@@ -58,5 +58,5 @@ def _exists(path: Path) -> Probe:
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Return once a condition holds. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 — only the outside can tell
             await asyncio.sleep(0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from maquette.runtime.settings import Settings
+from maquette.runtime.supervisor import postgres as postgres_module
 from maquette.runtime.supervisor.postgres import LocalPostgres
 from tests.support.folders import open_folder
 from tests.support.postgres import Database
@@ -122,6 +124,7 @@ def test_a_data_folder_with_a_long_name_works(folder: Path) -> None:
         assert len(os.fsencode(server.sockets / ".s.PGSQL.5432")) <= 107
     finally:
         server.stop()
+        shutil.rmtree(settings.run_dir)
 
 
 @needs_root
@@ -140,3 +143,21 @@ def test_as_root_the_server_is_somebody_else_and_no_parent_folder_is_touched(fol
     finally:
         server.stop()
         server.remove()
+
+
+@needs_root
+def test_programs_in_a_folder_that_only_root_can_enter_are_copied_out_of_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    postgres_module._copy_programs(postgres_module._installed_programs(), closed / "wheel")
+    (programs,) = closed.glob("wheel/*/pginstall*")
+    monkeypatch.setattr(postgres_module, "_installed_programs", lambda: programs)
+    server = LocalPostgres(Settings(data_dir=folder / "data"))
+    server.start()
+    try:
+        server.wait_ready()
+        assert Path(f"/proc/{server.pid}/exe").resolve().is_relative_to(server.home)
+    finally:
+        server.stop()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import trimesh
@@ -22,6 +23,8 @@ from services.meshgen.engines import engines
 from services.meshgen.engines.silhouette_inflation.matting import cut_out
 from services.meshgen.engines.silhouette_inflation.shape import build_shape, choose_field
 from services.meshgen.engines.silhouette_inflation.surface import Surface, close_surface
+from services.meshgen.engines.silhouette_inflation.texture import paint, spread_colors
+from services.meshgen.engines.silhouette_inflation.unwrap import unwrap
 
 TEXTURED, RAW = "image_to_textured_mesh", "image_to_raw_mesh"
 ENGINE = engines()[0]
@@ -98,28 +101,34 @@ def test_a_textured_glb_is_closed_stands_on_the_ground_and_tells_the_truth(
     assert other.euler_number == 0, "one hole through the body"
 
 
-def test_the_front_of_the_texture_is_the_picture(doll: Path, tmp_path: Path) -> None:
-    """Look at the model straight from the front: each texel met is the picture's pixel."""
-    part = _asset(_run(doll, tmp_path, texture_resolution=1024)).parts[0]
-    mesh, texture = part.mesh, part.material.base_color_texture
-    assert texture is not None and mesh.uv is not None and mesh.normals is not None
-    picture = np.asarray(Image.open(doll).convert("RGBA"))
-    rows, columns = np.nonzero(picture[..., 3] > 127)
-    left, right, bottom = columns.min(), columns.max() + 1, rows.max() + 1
-    scale = max(right - left, bottom - rows.min()) / max(np.ptp(mesh.vertices[:, :2], axis=0))
-    pixels = np.stack(
-        [mesh.vertices[:, 0] * scale + (left + right) / 2, bottom - mesh.vertices[:, 1] * scale], axis=1
+def test_the_front_of_the_texture_is_the_picture() -> None:
+    """Look at the model straight from the front: each texel met is the picture's own pixel."""
+    cutout = cut_out(np.asarray(_doll(700)))
+    shape = build_shape(choose_field(cutout.alpha, "medium"))
+    atlas = unwrap(shape, 1024)
+    texture = paint(atlas, shape, spread_colors(cutout))
+    front = atlas.chart == 0
+    seen = rasterize(shape.placement.to_pixels(atlas.vertices)[atlas.faces[front]], cutout.alpha.shape)
+    texel = np.einsum("kc,kcd->kd", seen.barycentric, atlas.texels[atlas.faces[front][seen.faces]])
+    shown = texture[texel[:, 1].astype(int), texel[:, 0].astype(int)].astype(int)
+    sure = (
+        cv2.erode((cutout.alpha > 0.95).astype(np.uint8), np.ones((7, 7), np.uint8))[seen.rows, seen.columns]
+        > 0
     )
-    facing = (mesh.normals[mesh.faces][..., 2] > 0.6).all(axis=1) & (
-        mesh.vertices[mesh.faces][..., 2] > 0
-    ).all(axis=1)
-    seen = rasterize(pixels[mesh.faces[facing]], picture.shape[:2])
-    uv = np.einsum("kc,kcd->kd", seen.barycentric, mesh.uv[mesh.faces[facing][seen.faces]])
-    texels = texture[(uv[:, 1] * 1024).astype(int), (uv[:, 0] * 1024).astype(int)]
-    difference = np.abs(texels.astype(int) - picture[seen.rows, seen.columns, :3]).max(axis=1)
-    assert len(seen.rows) > 0.4 * len(rows)
-    # Half a pixel of freedom at the borders of the checks; all else is equal.
-    assert (difference <= 4).mean() > 0.85 and np.median(difference) <= 1
+    difference = np.abs(shown - cutout.rgb[seen.rows, seen.columns])[sure].max(axis=1)
+    assert sure.sum() > 0.7 * (cutout.alpha > 0.5).sum()
+    assert (difference <= 2).mean() > 0.99
+
+
+def test_at_a_scale_of_one_the_front_chart_copies_pixels() -> None:
+    cutout = cut_out(np.asarray(_doll(700)))
+    shape = build_shape(choose_field(cutout.alpha, "low"))
+    atlas = unwrap(shape, 1024)
+    assert (atlas.front.width, atlas.front.height) == (atlas.crop.width, atlas.crop.height)
+    colors = spread_colors(cutout)
+    box, crop = atlas.front, atlas.crop
+    chart = paint(atlas, shape, colors)[box.y : box.y + box.height, box.x : box.x + box.width]
+    assert np.array_equal(chart, colors.sharp[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width])
 
 
 def test_the_outline_of_the_model_is_the_outline_of_the_picture(doll: Path) -> None:
@@ -132,18 +141,20 @@ def test_the_outline_of_the_model_is_the_outline_of_the_picture(doll: Path) -> N
     assert (outline & wanted).sum() / (outline | wanted).sum() > 0.98
 
 
-def test_no_two_faces_of_the_body_cross(doll: Path) -> None:
-    """Every vertex stays in its own cell and both halves are graphs over the picture plane."""
+def test_both_halves_of_the_body_are_graphs_over_the_picture(doll: Path) -> None:
+    """A half that lies over its own shadow without overhang cannot pass through itself."""
     field = choose_field(cut_out(np.asarray(Image.open(doll))).alpha, "low")
     surface: Surface = close_surface(field, 1.0)
-    z = surface.vertices[surface.faces][..., 2]
-    assert (z[surface.front] >= 0).all() and (z[~surface.front] <= 0).all()
     corner = surface.vertices[surface.faces]
-    normal_z = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])[:, 2]
-    assert (normal_z[surface.front] > -0.05).all() and (normal_z[~surface.front] < 0.05).all()
+    assert (corner[surface.front][..., 2] >= 0).all() and (corner[~surface.front][..., 2] <= 0).all()
+    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    facing = normal[:, 2] / np.linalg.norm(normal, axis=1)
+    # Walls of the rim and the edge of the stand may lean by a hair.
+    above = (corner[..., 1] > 1.0).all(axis=1)
+    assert (facing[surface.front & above] > -0.05).all() and (facing[~surface.front & above] < 0.05).all()
 
 
-@pytest.mark.parametrize("resolution", [256, 777, 2048])
+@pytest.mark.parametrize("resolution", [256, 777])
 def test_texture_resolution_is_honoured_exactly(doll: Path, tmp_path: Path, resolution: int) -> None:
     result = _run(doll, tmp_path, texture_resolution=resolution)
     texture = _asset(result).texture
@@ -191,7 +202,8 @@ def test_equal_input_gives_equal_bytes_in_another_process(doll: Path, tmp_path: 
     code = (
         "import sys; from pathlib import Path; from services.meshgen.engines import engines; "
         "from maquette.runtime.engine import EngineRequest, InputFile; p = Path(sys.argv[1]); "
-        "engines()[0].run(EngineRequest('image_to_textured_mesh', {'quality': 'low', 'texture_resolution': 512}, "
+        "engines()[0].run(EngineRequest('image_to_textured_mesh', "
+        "{'quality': 'low', 'texture_resolution': 512}, "
         "(InputFile('image', p, '', p.name),), Path(sys.argv[2])), lambda *a, **k: None)"
     )
     subprocess.run([sys.executable, "-c", code, str(doll), str(tmp_path / "there")], check=True)
@@ -218,7 +230,7 @@ def test_progress_names_every_stage_and_rises(doll: Path, tmp_path: Path) -> Non
         "decoding", "matting", "shaping", "meshing", "unwrapping", "texturing", "exporting", "rendering",
     ]  # fmt: skip
     fractions = [fraction for _, fraction, _ in told]
-    assert fractions == sorted(fractions) and 0 <= fractions[0] and fractions[-1] < 1
+    assert fractions == sorted(fractions) and fractions[0] >= 0 and fractions[-1] < 1
     assert all(eta is not None and eta >= 0 for _, _, eta in told[1:])
 
 

@@ -120,7 +120,8 @@ def _background_distance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     the second time without outliers (an object that touches the border). Darkening alone
     counts less than a change of colour, because a shadow is background.
     """
-    lab = cv2.cvtColor(cv2.GaussianBlur(rgb, (0, 0), 1.0).astype(np.float32) / 255.0, cv2.COLOR_RGB2Lab)
+    calm = cv2.GaussianBlur(rgb, (0, 0), 1.0).astype(np.float32) / 255.0
+    lab = np.asarray(cv2.cvtColor(calm, cv2.COLOR_RGB2Lab), dtype=np.float32)
     height, width = lab.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)

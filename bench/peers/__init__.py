@@ -1,0 +1,1 @@
+"""What the mesh is compared with: the plain way to do the same."""
