@@ -34,17 +34,17 @@ def hold(request: EngineRequest, report: Report) -> EngineResult:
 
 
 def stamp(request: EngineRequest, report: Report) -> EngineResult:
-    """Tell the time at which the run began, as a message in ns since 1970."""
-    report("begun", 0.1, str(time.time_ns()))
+    """Tell the time at which the run began as a stage, in ns since 1970."""
+    report(str(time.time_ns()), 0.1)
     return _small(request)
 
 
 def tick(request: EngineRequest, report: Report) -> EngineResult:
-    """Tell the time of each event in its message."""
+    """Tell the time of each event in its stage."""
     # The watcher has to be there first.
     time.sleep(1.0)
     for number in range(TICKS):
-        report("ticking", number / TICKS, str(time.time_ns()))
+        report(str(time.time_ns()), number / TICKS)
         time.sleep(TICK_SECONDS)
     return _small(request)
 

@@ -6,6 +6,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
@@ -39,9 +40,15 @@ def main() -> Report:
         ],
         {
             "submits": len(submits),
-            "submit_answered_ms": _spread([row["answered"] for row in submits]),
-            "submit_to_event_run_began_ms": _spread(to_run),
-            "submit_to_engine_ms": _spread([row["engine"] for row in submits]),
+            # `run`: the event that the node accepted the job was here, so its `Run` had begun before;
+            # `engine`: the engine's own first statement, with its input there and checked.
+            "submit_to_ms": {
+                "row stored": _spread([row["stored"] for row in submits]),
+                "answered": _spread([row["answered"] for row in submits]),
+                "claimed": _spread([row["claimed"] for row in submits]),
+                "run": _spread(to_run),
+                "engine": _spread([row["engine"] for row in submits]),
+            },
             "event_to_websocket_ms": _spread(one),
             f"event_to_one_of_{_BYSTANDERS + 1}_websockets_ms": _spread(many),
             "peak_rss_mib": memory,
@@ -53,21 +60,20 @@ def main() -> Report:
 
 
 def _submit(mesh: BenchMesh, picture: str) -> dict[str, float]:
-    """Submit one job to the idle mesh; return what had happened after how many milliseconds.
-
-    ``event``: the event that the node accepted it was here, so its `Run` had begun earlier;
-    ``engine``: the engine's own first statement, with the input there and checked.
-    """
+    """Submit one job to the idle mesh; return what had happened after how many milliseconds."""
     started = time.time_ns()
     job = mesh.submit({"image_file_id": picture, "model_preference": "bench_stamp"})
     seen = {"answered": (time.time_ns() - started) / 1e6}
     with _socket(mesh, job) as socket:
         for message in _messages(socket):
             now = time.time_ns()
-            if message["status"] == "processing":
-                seen.setdefault("event", (now - started) / 1e6)
-            if message["message"].isdigit():
-                seen["engine"] = (int(message["message"]) - started) / 1e6
+            if message["event"] == "job_started":
+                seen["event"] = (now - started) / 1e6
+            elif (stamp := message.get("stage", "")).isdigit():
+                seen["engine"] = (int(stamp) - started) / 1e6
+    done = mesh.wait(job, "completed")
+    for name, word in (("stored", "created_at"), ("claimed", "started_at")):
+        seen[name] = datetime.fromisoformat(done[word]).timestamp() * 1e3 - started / 1e6
     return seen
 
 
@@ -75,11 +81,12 @@ def _watch(mesh: BenchMesh, picture: str, bystanders: int) -> list[float]:
     """Return how many milliseconds after each event of a run it was at a socket."""
     job = mesh.submit({"image_file_id": picture, "model_preference": "bench_tick"})
     others = [_socket(mesh, job) for _ in range(bystanders)]
-    delays = []
     with _socket(mesh, job) as socket:
-        for message in _messages(socket):
-            if message["message"].isdigit():
-                delays.append((time.time_ns() - int(message["message"])) / 1e6)
+        delays = [
+            (time.time_ns() - int(stamp)) / 1e6
+            for message in _messages(socket)
+            if (stamp := message.get("stage", "")).isdigit()
+        ]
     for other in others:
         other.close()
     if len(delays) < TICKS // 2:

@@ -8,12 +8,14 @@ A page marks a generated part with ``<!-- generated: NAME -->`` … ``<!-- end -
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from prometheus_client import REGISTRY
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -22,6 +24,14 @@ from maquette.runtime.errors import CATALOGUE
 from maquette.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
+METRICS = (
+    "services.jobs.metrics",
+    "services.storage.metrics",
+    "services.gateway.feed",
+    "services.gateway.edge.sockets",
+    "maquette.runtime.sandbox.pool",
+    "maquette.runtime.capability.metrics",
+)
 MARK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -64,10 +74,21 @@ def state_diagram() -> str:
     return f"```mermaid\n{printed.stdout.strip()}\n```"
 
 
+def metrics_table() -> str:
+    """Tell every metric of the services, as their modules register it."""
+    for module in METRICS:
+        importlib.import_module(module)
+    rows = ["| metric | kind | meaning |", "|---|---|---|"]
+    found = {m.name: m for m in REGISTRY.collect() if m.name.startswith("maquette_")}
+    rows += [f"| `{name}` | {found[name].type} | {found[name].documentation} |" for name in sorted(found)]
+    return "\n".join(rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "errors": errors_table,
     "states": state_diagram,
+    "metrics": metrics_table,
 }
 
 

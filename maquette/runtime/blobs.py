@@ -13,7 +13,7 @@ import grpc
 
 from maquette.api.storage.v1 import storage_pb2 as pb
 from maquette.api.storage.v1 import storage_pb2_grpc
-from maquette.runtime.errors import Internal, InvalidArgument
+from maquette.runtime.errors import Internal, InvalidArgument, MaquetteError, Unavailable
 from maquette.runtime.rpc.channel import from_rpc_error, translated
 from maquette.runtime.rpc.interceptors import GRANT_HEADER
 
@@ -158,22 +158,31 @@ class _Sending:
     """One client stream of ours: cancelled unless it ended well, so that storage drops what it has.
 
     Remembers the status the server gave. A write that fails because the server has ended the call
-    makes grpc.aio put its own INTERNAL status in the place of the server's
+    makes grpc.aio put an INTERNAL status of its own in the place of the server's, or in front of it
     (https://github.com/grpc/grpc/issues/36066), and FILE_TOO_LARGE would read as a fault of ours.
     """
 
     def __init__(self, call: _Call) -> None:
         self._call = call
-        self._statuses: list[grpc.aio.AioRpcError] = []
+        self._told: asyncio.Future[grpc.aio.AioRpcError] = asyncio.get_running_loop().create_future()
         call.add_done_callback(self._ended)
 
     async def __aenter__(self) -> _Sending:
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._call.cancel()
-        if isinstance(error, grpc.aio.AioRpcError):
-            raise from_rpc_error(self._told(error)) from error
+        try:
+            if isinstance(error, grpc.aio.AioRpcError):
+                raise await self._reason(error) from error
+        finally:
+            self._call.cancel()
+
+    async def _reason(self, error: grpc.aio.AioRpcError) -> MaquetteError:
+        if error.details() != _CORE:
+            return from_rpc_error(error)
+        done, _ = await asyncio.wait((self._told,), timeout=_LATE_SECONDS)
+        # Without a status of the server's, it was the connection that broke.
+        return from_rpc_error(self._told.result()) if done else Unavailable("the stream to storage broke")
 
     async def send(self, message: Any) -> None:
         """Send a message, or raise why the server wants no more."""
@@ -189,18 +198,16 @@ class _Sending:
         return await self._call
 
     def _ended(self, call: Any) -> None:
-        """Keep the status as it is now; called again when it is replaced."""
+        """Keep the server's status; called for each status that replaces another."""
         code, details, trailing = (_value(f()) for f in (call.code, call.details, call.trailing_metadata))
-        if code is not grpc.StatusCode.OK:
+        if details != _CORE and not self._told.done():
             empty = grpc.aio.Metadata()
-            self._statuses.append(grpc.aio.AioRpcError(code, empty, trailing or empty, details))
-
-    def _told(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
-        ours = (status for status in self._statuses if status.details() != _CORE)
-        return next(ours, error)
+            self._told.set_result(grpc.aio.AioRpcError(code, empty, trailing or empty, details))
 
 
 _CORE = "Internal error from Core"
+# The server's status comes this much after a write that failed for it.
+_LATE_SECONDS = 0.5
 
 
 def _value(coroutine: Any) -> Any:

@@ -164,7 +164,7 @@ PHOTO_PAINTS = (
     Paint((0.98, 0.98, 0.98), 0.4, 80),  # 3 white of the eye
     Paint((1.0, 1.0, 1.0), 0.0, 0),  # 4 table and wall, in one seamless sheet
 )
-PHOTO = Setup(yaw=-38, pitch=9, centre=(0.05, 0.92, 0), half_height=1.32, key=(-0.5, 0.9, 0.6))
+PHOTO = Setup(yaw=-64, pitch=8, centre=(0.0, 0.92, 0.0), half_height=1.32, key=(-0.5, 0.9, 0.6))
 
 
 def duck(p: Array) -> tuple[Array, Array]:
@@ -232,10 +232,10 @@ def soft_shadow(scene: Scene, p: Array, light: Array, sharpness: float) -> Array
     """Return how much of a wide light is seen, 0–1, from how closely rays to it pass things."""
     seen = np.ones(len(p), dtype=np.float32)
     travelled = np.full(len(p), 0.03, dtype=np.float32)
-    for _ in range(36):
+    for _ in range(56):
         distance = scene(p + light * travelled[:, None])[0]
         seen = np.minimum(seen, sharpness * np.maximum(distance, 0) / travelled)
-        travelled += np.clip(distance, 0.025, 0.25)
+        travelled += np.clip(0.7 * distance, 0.02, 0.2)
     return np.asarray(seen * seen * (3 - 2 * seen))
 
 
@@ -276,7 +276,7 @@ def shade(
     lit = albedo * (1.05 * diffuse[:, None] * warm + 0.50 * sky[:, None] * cool + 0.14 * bounce[:, None])
     lit = lit + 0.75 * glint[:, None] + 0.22 * rim[:, None] * cool
     # Table and wall are one seamless sheet: only what falls on it is told, in grey.
-    fallen = (0.58 + 0.42 * shadow) * (0.62 + 0.38 * free)
+    fallen = (0.62 + 0.38 * shadow) * (0.72 + 0.28 * free)
     return np.where(_is_sheet(paints, number)[:, None], fallen[:, None], lit).astype(np.float32)
 
 

@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.runtime.errors import NotFound
 from maquette.runtime.telemetry import get_logger
-from services.gateway.backends import Backends, JobsBackend, call
+from services.gateway.backends import CALL_SECONDS, Backends, JobsBackend, call
 from services.gateway.mirror import Entry, Mirror
 
 _SYNCED = Gauge("maquette_gateway_feeds_synced", "Replicas of jobs whose feed is in step.")
@@ -79,8 +79,15 @@ class Feed:
         that is slow holds no more than its cursor. Raises NotFound.
         """
         cursor = from_seq
+        entry = await self.find(account_id, any_id)
+        if from_seq > 0 and not latest_only and not entry.holds_since(from_seq):
+            async for event in self._catch_up(account_id, entry.job, from_seq):
+                cursor = event.seq
+                yield event
         while True:
             entry = await self.find(account_id, any_id)
+            if entry.terminal and from_seq < cursor >= entry.job.seq:
+                return
             events = entry.latest(cursor) if latest_only else entry.since(cursor)
             ended = entry.terminal
             for event in events:
@@ -90,6 +97,25 @@ class Feed:
                 return
             if not events and not await self._change(entry, idle):
                 yield None
+
+    async def _catch_up(
+        self, account_id: str, job: jobs_pb2.Job, from_seq: int
+    ) -> AsyncIterator[jobs_pb2.JobEvent]:
+        """Yield the events after ``from_seq`` that `jobs` still holds and we do not, up to now."""
+        key = jobs_pb2.JobKey(account_id=account_id, id=job.id)
+        stream = self._backends.jobs.jobs.WatchJob(
+            jobs_pb2.WatchJobRequest(key=key, from_seq=from_seq), timeout=CALL_SECONDS
+        )
+        try:
+            async for response in stream:
+                yield response.event
+                if response.event.seq >= job.seq:
+                    return
+        except grpc.aio.AioRpcError as error:
+            # The mirror goes on with a snapshot.
+            self._log.warning("cannot catch up", job=job.id, code=error.code().name)
+        finally:
+            stream.cancel()
 
     async def _change(self, entry: Entry, idle: float) -> bool:
         """Wait until the entry may have changed; False after ``idle`` seconds without."""

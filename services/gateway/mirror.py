@@ -43,12 +43,15 @@ class Entry:
         A watcher that saw everything of an ended job gets its last event again.
         """
         held = [event for event in self.events if event.seq > seq]
-        gapless = seq > 0 and bool(self.events) and self.events[0].seq <= seq + 1
-        if held and gapless:
+        if held and seq > 0 and self.holds_since(seq):
             return held
         if not held and not self.terminal and seq >= self.job.seq:
             return []
         return [self.snapshot()]
+
+    def holds_since(self, seq: int) -> bool:
+        """Tell whether every event after ``seq`` is held."""
+        return bool(self.events) and (self.events[0].seq <= seq + 1 or seq >= self.job.seq)
 
     def latest(self, seq: int) -> list[jobs_pb2.JobEvent]:
         """Return the state as one snapshot if anything happened after ``seq``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 
@@ -23,3 +23,16 @@ async def doors(chaos_mesh: RunningMesh) -> AsyncIterator[Doors]:
     async with open_doors(chaos_mesh) as opened:
         await until(opened.at_rest, "the mesh to be at rest", 90.0)
         yield opened
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the last words of every process where a test failed."""
+    report = yield
+    mesh = getattr(item, "funcargs", {}).get("chaos_mesh")
+    if report.when == "call" and report.failed and mesh is not None:
+        for name in mesh.mesh.processes:
+            report.sections.append((f"log of {name}", mesh.log(name, 3000)))
+    return report

@@ -87,9 +87,9 @@ class Downloads:
         self, request: Request, job: jobs_pb2.Job, artifact: jobs_pb2.Artifact, headers: dict[str, str]
     ) -> Response:
         form = request.query_params.get("format") or "file"
-        name = safe_name(request.query_params.get("filename", ""), artifact.filename)
+        name = safe_name(request.query_params.get("filename", ""), mapping.public_name(artifact))
         own = {"x-job-id": job.public_id, "x-file-size": str(artifact.size), **headers}
-        file = File(artifact.digest, artifact.size, artifact.media_type, name, own)
+        file = File(artifact.digest, artifact.size, mapping.public_type(artifact), name, own)
         if form == "base64":
             return await self._encoded(job, file)
         if form != "file":

@@ -86,11 +86,13 @@ RESOLVE = """SELECT job_id, task, role, ordinal, filename, path, digest, size, m
 MADE = """SELECT job_id, task, role, ordinal, filename, path, digest, size, media_type, meta
     FROM ledger.artifact WHERE job_id = $1"""
 
-# Invariant: storage never frees what a result or an open task still needs.
+# Invariant: storage never frees what a result or a task of an open job still needs.
 REFERENCED = """
 SELECT d FROM unnest($1::text[]) d WHERE EXISTS (SELECT 1 FROM ledger.artifact a WHERE a.digest = d)
 UNION
-SELECT d FROM (SELECT unnest(input_digests) AS d FROM ledger.task WHERE state IN ('QUEUED', 'RUNNING')) open
+SELECT d FROM (SELECT unnest(t.input_digests) AS d
+                 FROM ledger.job j JOIN ledger.task t ON t.job_id = j.id
+                WHERE j.state IN ('QUEUED', 'RUNNING')) needed
  WHERE d = ANY ($1::text[])"""
 
 

@@ -47,7 +47,7 @@ CREATE TABLE ledger.job (
     info            jsonb       NOT NULL DEFAULT '{}',
     warnings        text[]      NOT NULL DEFAULT '{}',
     result_deleted  boolean     NOT NULL DEFAULT false,
-    UNIQUE (dialect, public_id),
+    UNIQUE (public_id, dialect),
     CHECK ((ended_at IS NOT NULL) = (state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')))
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX job_idempotency ON ledger.job (account_id, idempotency_key)
@@ -62,11 +62,9 @@ CREATE TABLE ledger.job_alias (
     alias      text NOT NULL,
     account_id text NOT NULL DEFAULT 'public',
     job_id     uuid NOT NULL REFERENCES ledger.job ON DELETE CASCADE,
-    PRIMARY KEY (dialect, alias)
+    PRIMARY KEY (alias, dialect)
 );
 CREATE INDEX job_alias_job ON ledger.job_alias (job_id);
-CREATE INDEX job_alias_alias ON ledger.job_alias (account_id, alias);
-CREATE INDEX job_public_id ON ledger.job (account_id, public_id);
 
 CREATE TABLE ledger.task (
     id               uuid PRIMARY KEY,
@@ -117,7 +115,6 @@ CREATE INDEX task_claimable ON ledger.task (account_id, priority DESC, created_a
     WHERE state = 'QUEUED' AND waiting_on = 0;
 -- Few rows, as many as there are slots; lease_until stays out of it so that extending is a HOT update.
 CREATE INDEX task_running ON ledger.task (dispatcher) WHERE state = 'RUNNING';
-CREATE INDEX task_open ON ledger.task (id) WHERE state IN ('QUEUED', 'RUNNING');
 
 CREATE TABLE ledger.artifact (
     id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),

@@ -40,7 +40,7 @@ BEGIN
     ), fresh AS (
         SELECT i.*, row_number() OVER (PARTITION BY i.account_id ORDER BY i.n) AS place
           FROM input i WHERE i.id NOT IN (SELECT k.asked FROM known k)
-    ), room AS (
+    ), room AS MATERIALIZED (  -- counted once an account, not once a job
         SELECT f.account_id, p_limit - (
                    SELECT count(*) FROM (SELECT 1 FROM ledger.job j
                     WHERE j.account_id = f.account_id AND j.state = 'QUEUED' LIMIT p_limit) w) AS room

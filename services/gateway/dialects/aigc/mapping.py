@@ -12,7 +12,7 @@ from maquette.api.dialects.aigc.v1 import files_pb2, system_pb2
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.api.storage.v1 import storage_pb2
 from maquette.runtime.errors import FailedPrecondition, NotFound
-from services.gateway.dialects.aigc.words import CANCELLED_TEXT, STATUS
+from services.gateway.dialects.aigc.words import CANCELLED_TEXT, MESH_TYPES, STATUS
 from services.gateway.json_writer import plain_struct, seconds_of
 
 _MIB = 1 << 20
@@ -97,6 +97,25 @@ def need_artifact(job: jobs_pb2.Job, role: str, ordinal: int = 0) -> jobs_pb2.Ar
     raise FailedPrecondition(f"Job {job.public_id} is {why}.")
 
 
+def public_name(artifact: jobs_pb2.Artifact) -> str:
+    """Return the file's name: that of its issued path, unique where the job's own name is not.
+
+    Files that name each other, as an OBJ names its material, have a folder of their own.
+    """
+    return PurePosixPath(artifact.path).name or artifact.filename
+
+
+def public_type(artifact: jobs_pb2.Artifact) -> str:
+    """Return the media type in the document's words."""
+    extension = PurePosixPath(artifact.filename).suffix.removeprefix(".")
+    return MESH_TYPES.get(extension, artifact.media_type)
+
+
+def artifact_info(artifact: jobs_pb2.Artifact) -> system_pb2.FileInfo:
+    """Describe a file of a result."""
+    return file_info(public_name(artifact), artifact.size, public_type(artifact))
+
+
 def file_info(filename: str, size: int, media_type: str) -> system_pb2.FileInfo:
     """Describe a file."""
     return system_pb2.FileInfo(
@@ -162,11 +181,11 @@ def info_view(job: jobs_pb2.Job) -> system_pb2.JobInfo:
     view.file_info.CopyFrom(
         system_pb2.ResultFileInfo(
             file_exists=True,
-            filename=mesh.filename,
+            filename=public_name(mesh),
             file_size_bytes=mesh.size,
             file_size_mb=mib(mesh.size),
             file_format=extension,
-            content_type=mesh.media_type,
+            content_type=public_type(mesh),
             file_extension=extension,
             created_time=job.end_time,
             modified_time=job.end_time,
@@ -222,11 +241,11 @@ def _result_view(job: jobs_pb2.Job, words: Mapping[str, Any], base_url: str) -> 
     if mesh is not None:
         view.output_mesh_path = mesh.path
         view.mesh_url = job_url(base_url, job.public_id, "download")
-        view.mesh_file_info.CopyFrom(file_info(mesh.filename, mesh.size, mesh.media_type))
+        view.mesh_file_info.CopyFrom(artifact_info(mesh))
     if thumbnail is not None:
         view.thumbnail_path = thumbnail.path
         view.thumbnail_url = job_url(base_url, job.public_id, "thumbnail")
-        view.thumbnail_file_info.CopyFrom(file_info(thumbnail.filename, thumbnail.size, thumbnail.media_type))
+        view.thumbnail_file_info.CopyFrom(artifact_info(thumbnail))
     return view
 
 
@@ -236,7 +255,7 @@ def _file_view(job: jobs_pb2.Job, artifact: jobs_pb2.Artifact, base_url: str) ->
         role=artifact.role,
         path=artifact.path,
         url=job_url(base_url, job.public_id, "download") + query,
-        file_info=file_info(artifact.filename, artifact.size, artifact.media_type),
+        file_info=artifact_info(artifact),
     )
 
 

@@ -11,7 +11,7 @@ import orjson
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from maquette.runtime.errors import InvalidArgument, error_for
+from maquette.runtime.errors import InvalidArgument, Unavailable, error_for
 from maquette.runtime.rpc.bounds import validate
 from services.gateway.dialects.aigc.words import MESH_FORMATS, QUALITIES, Feature
 
@@ -105,11 +105,14 @@ def read_image_request(
 def check_model(request: ImageRequest, live: Collection[str]) -> None:
     """Check the model asked for against the engines of live nodes.
 
-    Raises `InvalidArgument` for a model that this feature never had, and MODEL_NOT_AVAILABLE
-    for one that is on no node while fallback is denied.
+    Raises `InvalidArgument` for a model that this feature never had, MODEL_NOT_AVAILABLE for one
+    that is on no node while fallback is denied, and `Unavailable` while no node can be asked.
     """
     wanted = request.model_preference
     if wanted and wanted not in live and wanted not in request.feature.models:
+        if not live:
+            # Right after a restart no node has told its models yet: nobody knows whether this is one.
+            raise Unavailable("No node is there to be asked for its models; try again in a moment.")
         known = ", ".join(dict.fromkeys((*live, *request.feature.models)))
         _refuse(f"model_preference {wanted[:64]!r} is not a model of {request.feature.name}; known: {known}.")
     if request.deny_fallback and wanted not in live and (wanted or not live):

@@ -155,7 +155,7 @@ class SystemServicer(system_pb2_grpc.SystemServiceServicer):
             view.message = "Result file deleted successfully"
             view.deleted = True
             view.freed_space_mb = mapping.mib(freed.freed_bytes)
-            view.deleted_file = mesh.filename
+            view.deleted_file = mapping.public_name(mesh)
         return answer(view)
 
     async def CancelJob(self, request: system_pb2.CancelJobRequest, context: Any) -> httpbody_pb2.HttpBody:

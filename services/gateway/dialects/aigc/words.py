@@ -76,7 +76,7 @@ MESH_TYPES: Mapping[str, str] = {
     "glb": "model/gltf-binary",
     "obj": "application/wavefront-obj",
     "fbx": "model/fbx",
-    "ply": "application/x-ply",
+    "ply": "model/ply",
     "stl": "model/stl",
     "gltf": "model/gltf+json",
 }
