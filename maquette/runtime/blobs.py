@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -157,14 +158,14 @@ class UploadWriter:
 class _Sending:
     """One client stream of ours: cancelled unless it ended well, so that storage drops what it has.
 
-    Remembers the status the server gave. A write that fails because the server has ended the call
-    makes grpc.aio put an INTERNAL status of its own in the place of the server's, or in front of it
+    Finds the status the server gave. A write that fails because the server has ended the call makes
+    grpc.aio set an INTERNAL status of its own, over the server's or before it
     (https://github.com/grpc/grpc/issues/36066), and FILE_TOO_LARGE would read as a fault of ours.
     """
 
     def __init__(self, call: _Call) -> None:
         self._call = call
-        self._told: asyncio.Future[grpc.aio.AioRpcError] = asyncio.get_running_loop().create_future()
+        self._first: grpc.aio.AioRpcError | None = None
         call.add_done_callback(self._ended)
 
     async def __aenter__(self) -> _Sending:
@@ -178,11 +179,13 @@ class _Sending:
             self._call.cancel()
 
     async def _reason(self, error: grpc.aio.AioRpcError) -> MaquetteError:
-        if error.details() != _CORE:
-            return from_rpc_error(error)
-        done, _ = await asyncio.wait((self._told,), timeout=_LATE_SECONDS)
+        status = error if error.details() != _CORE else self._first
+        end = time.monotonic() + _LATE_SECONDS
+        while status is None and time.monotonic() < end:
+            await asyncio.sleep(0.01)  # what comes in place of a status wakes nobody
+            status = _status(self._call)
         # Without a status of the server's, it was the connection that broke.
-        return from_rpc_error(self._told.result()) if done else Unavailable("the stream to storage broke")
+        return from_rpc_error(status) if status else Unavailable("the stream to storage broke")
 
     async def send(self, message: Any) -> None:
         """Send a message, or raise why the server wants no more."""
@@ -198,16 +201,21 @@ class _Sending:
         return await self._call
 
     def _ended(self, call: Any) -> None:
-        """Keep the server's status; called for each status that replaces another."""
-        code, details, trailing = (_value(f()) for f in (call.code, call.details, call.trailing_metadata))
-        if details != _CORE and not self._told.done():
-            empty = grpc.aio.Metadata()
-            self._told.set_result(grpc.aio.AioRpcError(code, empty, trailing or empty, details))
+        self._first = self._first or _status(call)
 
 
 _CORE = "Internal error from Core"
-# The server's status comes this much after a write that failed for it.
-_LATE_SECONDS = 0.5
+# The server's status comes at most this much after a write that failed for it.
+_LATE_SECONDS = 2.0
+
+
+def _status(call: Any) -> grpc.aio.AioRpcError | None:
+    """Return the status of a call that has ended; None for one that grpc.aio made up."""
+    code, details, trailing = (_value(f()) for f in (call.code, call.details, call.trailing_metadata))
+    if code is None or details == _CORE:
+        return None
+    empty = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(code, empty, trailing or empty, details)
 
 
 def _value(coroutine: Any) -> Any:

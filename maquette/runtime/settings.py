@@ -177,7 +177,7 @@ class GatewaySettings(_Section):
     max_sockets: int = Field(2_000, ge=1, description="WebSockets open at one gateway.")
     max_body_kib: int = Field(1024, ge=1, description="Longest JSON body without the files in it, KiB.")
     requests_per_second: int = Field(
-        20_000, ge=0, description="Requests let in per second at one Envoy; 0: no limit."
+        50_000, ge=0, description="Requests let in per second at one Envoy; 0: no limit."
     )
     heap_mib: int = Field(1024, ge=128, description="Envoy's heap, MiB; it sheds load when near it.")
     access_log: Literal["off", "json"] = Field("off", description="Envoy's log of requests, to stdout.")

@@ -164,7 +164,7 @@ PHOTO_PAINTS = (
     Paint((0.98, 0.98, 0.98), 0.4, 80),  # 3 white of the eye
     Paint((1.0, 1.0, 1.0), 0.0, 0),  # 4 table and wall, in one seamless sheet
 )
-PHOTO = Setup(yaw=-64, pitch=8, centre=(0.0, 0.92, 0.0), half_height=1.32, key=(-0.5, 0.9, 0.6))
+PHOTO = Setup(yaw=-80, pitch=8, centre=(0.0, 0.92, 0.0), half_height=1.32, key=(-0.5, 0.9, 0.6))
 
 
 def duck(p: Array) -> tuple[Array, Array]:

@@ -33,6 +33,7 @@ class Feed:
         self._backends = backends
         self._mirror = mirror
         self._synced: set[str] = set()
+        self._leaving = False
         self._log = get_logger()
 
     @property
@@ -70,10 +71,15 @@ class Feed:
         """Forget a job that a call just changed without telling its new state."""
         self._mirror.apply(jobs_pb2.JobEvent(type=jobs_pb2.EVENT_TYPE_DELETED, job=job))
 
+    def leave(self) -> None:
+        """End every watch: this gateway goes, and each watcher may come back to another."""
+        self._leaving = True
+        self._mirror.wake_all()
+
     async def watch(
         self, account_id: str, any_id: str, *, from_seq: int, idle: float, latest_only: bool = False
     ) -> AsyncIterator[jobs_pb2.JobEvent | None]:
-        """Yield events after ``from_seq`` until the terminal one; None after ``idle`` quiet seconds.
+        """Yield events after ``from_seq`` up to the terminal one; None after ``idle`` quiet seconds.
 
         ``latest_only`` gives one snapshot in place of all that happened since the last. A watcher
         that is slow holds no more than its cursor. Raises NotFound.
@@ -84,7 +90,7 @@ class Feed:
             async for event in self._catch_up(account_id, entry.job, from_seq):
                 cursor = event.seq
                 yield event
-        while True:
+        while not self._leaving:
             entry = await self.find(account_id, any_id)
             if entry.terminal and from_seq < cursor >= entry.job.seq:
                 return

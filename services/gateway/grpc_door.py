@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import Message
+from structlog.contextvars import bind_contextvars
 
 from maquette.runtime.errors import Internal, MaquetteError
 from maquette.runtime.rpc.bounds import validate
@@ -16,6 +17,7 @@ from maquette.runtime.rpc.status import trailing_metadata
 from maquette.runtime.telemetry import get_logger
 from services.gateway.auth import Authenticator, Credentials, set_principal
 from services.gateway.dialects.aigc.errors import error_fields, http_status
+from services.gateway.metrics import REFUSALS
 from services.gateway.routes import DIALECTS
 
 if TYPE_CHECKING:  # generic in their stubs only
@@ -77,6 +79,7 @@ class PublicDoor(grpc.aio.ServerInterceptor):
     async def _enter(self, request: Any, details: grpc.HandlerCallDetails) -> None:
         metadata = details.invocation_metadata or ()
         headers = {name: value for name, value in metadata if isinstance(value, str)}
+        bind_contextvars(request_id=headers.get("x-request-id", ""))
         set_principal(await self._authenticator.authenticate(Credentials(headers)))
         if isinstance(request, Message):
             validate(request)
@@ -95,6 +98,7 @@ async def _abort(context: _Context, error: Exception, method: str) -> None:
     if not isinstance(error, MaquetteError):
         _log.error("call failed", method=method, exc_info=error)
         error = Internal("The call failed.")
+    REFUSALS.labels(error.reason).inc()
     # Header values are ASCII; what is not is written as JSON escapes.
     body = json.dumps(error_fields(error), ensure_ascii=True, separators=(",", ":"))
     shaped = (("x-error-json", body), ("x-http-status", str(http_status(error))))

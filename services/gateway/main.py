@@ -59,6 +59,7 @@ async def build(context: ServiceContext) -> AsyncIterator[None]:
         app = edge_app(edge, sockets, load_secret(settings, "internal"))
         await stack.enter_async_context(serve_edge(app, edge_target(settings), settings))
         stack.push_async_callback(sockets.close_all)
+        stack.callback(feed.leave)
         yield
 
 

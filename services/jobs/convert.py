@@ -26,12 +26,13 @@ EVENT: Mapping[Event, jobs_pb2.EventType.ValueType] = {
 }
 EVENT_BACK: Mapping[int, Event] = {value: event for event, value in EVENT.items()}
 
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def timestamp(moment: datetime) -> Timestamp:
     """Return a proto timestamp."""
-    result = Timestamp()
-    result.FromDatetime(moment)
-    return result
+    since = moment - _START
+    return Timestamp(seconds=since.days * 86400 + since.seconds, nanos=since.microseconds * 1000)
 
 
 def moment(value: Timestamp) -> datetime:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from maquette.runtime.clock import Clock
-from maquette.runtime.errors import Aborted
+from maquette.runtime.errors import Aborted, Unavailable
 from services.jobs.model import EPOCH_BITS, Job, JobEvent, Progress
 from services.jobs.states import TERMINAL_EVENTS, Event, Kind, State, allowed
 
@@ -65,6 +65,7 @@ class Hub:
         self._feed: deque[tuple[int, bool, JobEvent]] = deque(maxlen=feed_ring)
         self._feed_count = 0
         self._feed_signal = _Signal()
+        self._stopping = False
 
     def get(self, job_id: str) -> Job | None:
         """Return a job as it was after its last event; None when it is not held."""
@@ -126,7 +127,8 @@ class Hub:
         """Yield the events after ``from_seq``, and end after the terminal one.
 
         Where events are missing from the ring a SNAPSHOT stands for them. A job that is not held
-        (any more) ends the stream: the caller then reads the ledger.
+        (any more) ends the stream: the caller then reads the ledger. Raises Unavailable when this
+        replica stops.
         """
         cursor = from_seq
         entry = self._jobs.get(job_id)
@@ -142,12 +144,14 @@ class Hub:
             else:
                 if entry.job.terminal:
                     return
+                self._check_stopping()
                 await entry.signal.wait()
 
     async def feed(self, *, own: bool = False) -> AsyncIterator[JobEvent | None]:
         """Yield a snapshot of every open job, None, and then all events.
 
-        ``own`` leaves out what other replicas told. Raises Aborted when the reader falls behind.
+        ``own`` leaves out what other replicas told. Raises Aborted when the reader falls behind,
+        Unavailable when this replica stops.
         """
         cursor = self._feed_count
         for job in self.open_jobs():
@@ -165,7 +169,19 @@ class Hub:
                 if local or not own:
                     yield event
             else:
+                self._check_stopping()
                 await self._feed_signal.wait()
+
+    def stop(self) -> None:
+        """Send everybody who waits to another replica, once they have seen all there is."""
+        self._stopping = True
+        self._feed_signal.give()
+        for entry in self._jobs.values():
+            entry.signal.give()
+
+    def _check_stopping(self) -> None:
+        if self._stopping:
+            raise Unavailable("this replica stops; watch again")
 
     def sweep(self) -> None:
         """Forget jobs that ended long ago."""

@@ -69,6 +69,7 @@ class Ledger:
             silence=settings.announce_seconds * settings.silent_announces,
             on_change=lambda: self.dispatcher.wake(),
         )
+        self.nodes = NodeServicer(self.registry)
         self.endings = Endings(self.jobs, self.hub, self.attempts, self.book)
         self.dispatcher = Dispatcher(
             self.jobs,
@@ -135,7 +136,7 @@ class Ledger:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(parts), server)
         jobs_pb2_grpc.add_ArtifactServiceServicer_to_server(ArtifactServicer(self.jobs, self.hub), server)
         jobs_pb2_grpc.add_FeedServiceServicer_to_server(FeedServicer(self.hub), server)
-        jobs_pb2_grpc.add_NodeServiceServicer_to_server(NodeServicer(self.registry), server)
+        jobs_pb2_grpc.add_NodeServiceServicer_to_server(self.nodes, server)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return everything that runs for as long as the service does, but the dispatcher."""
@@ -190,6 +191,9 @@ async def running(context: ServiceContext) -> AsyncIterator[Ledger]:
         finally:
             await _end(claiming)
             await ledger.dispatcher.drain()
+            # Streams that never end by themselves would hold up the drain.
+            ledger.hub.stop()
+            ledger.nodes.stop()
             await serving.drain()
             await ledger.relay.close()
             await _quietly(ledger.tasks.retire)

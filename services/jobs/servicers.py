@@ -95,6 +95,11 @@ class NodeServicer(jobs_pb2_grpc.NodeServiceServicer):
 
     def __init__(self, registry: NodeRegistry) -> None:
         self._registry = registry
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """End every stream: this replica stops, and its nodes announce themselves elsewhere or later."""
+        self._stopping.set()
 
     async def Announce(
         self, requests: AsyncIterator[jobs_pb2.AnnounceRequest], context: _Context
@@ -108,16 +113,18 @@ class NodeServicer(jobs_pb2_grpc.NodeServiceServicer):
         get_logger().info("node came", node=live.node.id, capability=live.node.capability)
         self._registry.announce(first.node)
         reading = asyncio.create_task(self._read(requests, live))
+        stopping = asyncio.create_task(self._stopping.wait())
         try:
             while True:
                 command = asyncio.create_task(live.commands.get())
-                await asyncio.wait({command, reading}, return_when=asyncio.FIRST_COMPLETED)
-                if reading.done():
+                await asyncio.wait({command, reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if reading.done() or stopping.done():
                     command.cancel()
                     return
                 yield command.result()
         finally:
             reading.cancel()
+            stopping.cancel()
             self._registry.withdraw(live)
             get_logger().info("node went", node=live.node.id, capability=live.node.capability)
 

@@ -6,16 +6,19 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
+from opentelemetry.propagate import extract
+from opentelemetry.trace import SpanKind
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from maquette.runtime.errors import Internal, MaquetteError, NotFound, Unauthenticated
 from maquette.runtime.rpc.interceptors import INTERNAL_HEADER
-from maquette.runtime.telemetry import get_logger
+from maquette.runtime.telemetry import get_logger, tracer
 from services.gateway.auth import Credentials, set_principal
 from services.gateway.dialects.aigc.errors import error_body, http_status
 from services.gateway.edge import documents
@@ -24,6 +27,7 @@ from services.gateway.edge.parts import EdgeParts
 from services.gateway.edge.sockets import Sockets
 from services.gateway.edge.uploads import upload_handler
 from services.gateway.ingest import FileKind
+from services.gateway.metrics import REFUSALS
 from services.gateway.routes import PublicRoute, public_routes
 
 HEALTH_PATH = "/-/health"
@@ -72,6 +76,7 @@ async def _not_found(_request: Request, _error: Exception) -> Response:
 
 
 def _error_response(error: MaquetteError) -> Response:
+    REFUSALS.labels(error.reason).inc()
     return Response(error_body(error), status_code=http_status(error), media_type="application/json")
 
 
@@ -110,9 +115,15 @@ class _Door:
             begun = begun or message["type"] == "http.response.start"
             await send(message)
 
+        bind_contextvars(request_id=headers.get("x-request-id", ""))
+        span = f"{scope['method']} edge"
         try:
-            set_principal(await self._parts.authenticator.authenticate(Credentials(headers)))
-            await self._app(scope, receive, tracked)
+            with tracer().start_as_current_span(span, extract(headers), SpanKind.SERVER):
+                set_principal(await self._parts.authenticator.authenticate(Credentials(headers)))
+                await self._app(scope, receive, tracked)
+        except ClientDisconnect:
+            # Nobody is left to answer.
+            return
         except MaquetteError as error:
             if begun:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -14,10 +15,10 @@ from starlette.responses import Response, StreamingResponse
 from maquette.api.dialects.aigc.v1 import system_pb2
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.api.storage.v1 import storage_pb2
-from maquette.runtime.errors import InvalidArgument, NotFound
+from maquette.runtime.errors import InvalidArgument, NotFound, Unavailable
 from maquette.runtime.rpc.status import from_rpc_error
 from services.gateway import auth
-from services.gateway.backends import Backends, call
+from services.gateway.backends import CALL_SECONDS, Backends, call
 from services.gateway.dialects.aigc import mapping, words
 from services.gateway.edge.attachments import (
     Unsatisfiable,
@@ -165,7 +166,11 @@ async def read_blob(backends: Backends, digest: str, start: int, length: int) ->
         storage_pb2.ReadBlobRequest(digest=digest, offset=start, length=length), wait_for_ready=True
     )
     try:
-        first = await stream.read()
+        async with asyncio.timeout(CALL_SECONDS):
+            first = await stream.read()
+    except TimeoutError as error:
+        stream.cancel()
+        raise Unavailable("storage is away") from error
     except grpc.aio.AioRpcError as error:
         domain = from_rpc_error(error)
         if isinstance(domain, NotFound):

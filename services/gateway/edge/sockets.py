@@ -20,6 +20,7 @@ from services.gateway.mirror import TERMINAL
 UNAUTHENTICATED = 4401
 UNKNOWN_JOB = 4404
 TOO_MANY = 4429
+_DONE = 1000
 _TRY_AGAIN = 1013
 _GOING_AWAY = 1001
 _SOCKETS = Gauge("maquette_gateway_sockets", "WebSockets open.")
@@ -101,8 +102,8 @@ class Sockets:
                 async with asyncio.timeout(parts.limits.send_seconds):
                     await socket.send_text(frame.decode())
             if event.job.state in TERMINAL:
-                break
-        return 1000
+                return _DONE
+        return _GOING_AWAY
 
 
 async def _listen(socket: WebSocket) -> None:

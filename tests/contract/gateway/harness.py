@@ -63,6 +63,7 @@ class GatewayUnderTest:
             "MAQUETTE_DATA_DIR": str(self.settings.data_dir),
             "MAQUETTE_PORT": str(self.settings.port),
             "MAQUETTE_DRAIN_SECONDS": str(self.settings.drain_seconds),
+            "MAQUETTE_TELEMETRY__OTLP_ENDPOINT": self.settings.telemetry.otlp_endpoint,
             **{f"MAQUETTE_GATEWAY__{k.upper()}": str(v) for k, v in self.overrides["gateway"].items()},
         }
         self.gateway = subprocess.Popen(

@@ -16,7 +16,7 @@ from tests.contract.gateway.polling import until
 @pytest.fixture(scope="module")
 def own():
     """A gateway of our own: these tests kill it."""
-    under_test = GatewayUnderTest()
+    under_test = GatewayUnderTest(drain_seconds=10.0)
     try:
         yield under_test.start()
     finally:
@@ -86,7 +86,7 @@ def test_a_socket_survives_a_restart_of_jobs(own, own_job):
     assert '"job_completed"' in said[-1]
 
 
-def test_a_drain_ends_within_its_time_with_watchers_open(own, own_job):
+def test_a_drain_does_not_wait_for_watchers(own, own_job):
     def watch():
         try:
             httpx.get(f"{own.url}/v1/events/{own_job}", timeout=20)
@@ -99,6 +99,6 @@ def test_a_drain_ends_within_its_time_with_watchers_open(own, own_job):
     until(lambda: httpx.get(f"{own.url}/health").status_code == 200)
     began = time.monotonic()
     assert own.stop_gateway() == 0
-    assert time.monotonic() - began < own.settings.drain_seconds + 5
+    assert time.monotonic() - began < own.settings.drain_seconds / 2
     own.start_gateway()
     own.wait_ready()

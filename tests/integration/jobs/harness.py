@@ -32,7 +32,9 @@ def accepted() -> Said:
 
 
 def progress(fraction: float, stage: str = "working", seq: int = 0) -> Said:
-    return Said(progress=Said.Progress(seq=seq, stage=stage, fraction=fraction, message=f"{stage} {fraction}"))
+    return Said(
+        progress=Said.Progress(seq=seq, stage=stage, fraction=fraction, message=f"{stage} {fraction}")
+    )
 
 
 def result(request: Run, *outputs: capability_pb2.TaskOutput, **info: object) -> Said:
@@ -250,7 +252,9 @@ async def eventually(condition: Callable[[], object], timeout: float = 10.0) -> 
 
 
 @contextlib.asynccontextmanager
-async def open_house(folder: Path, dsn: str, *, name: str = "jobs", **jobs: object) -> AsyncIterator[House]:
+async def open_house(
+    folder: Path, dsn: str, *, name: str = "jobs", whole_drain: float = 0.0, **jobs: object
+) -> AsyncIterator[House]:
     """Run a replica."""
     values = {
         "lease_seconds": 1.0,
@@ -262,7 +266,7 @@ async def open_house(folder: Path, dsn: str, *, name: str = "jobs", **jobs: obje
     }
     settings = Settings(
         data_dir=folder,
-        drain_seconds=0.0,
+        drain_seconds=whole_drain,
         database=DatabaseSettings(jobs_dsn=dsn),
         jobs=JobsSettings(listen_address=f"unix:{folder / 'run' / name}.sock", **values),  # type: ignore[arg-type]
     )

@@ -115,9 +115,7 @@ async def test_the_fence_in_the_ledger_itself(house: House) -> None:
     assert (await house.get(job)).result.model_used == "good"
 
 
-async def test_two_replicas_never_claim_the_same_task(
-    house: House, folder: Path, ledger_dsn: str
-) -> None:
+async def test_two_replicas_never_claim_the_same_task(house: House, folder: Path, ledger_dsn: str) -> None:
     async with open_house(folder, ledger_dsn, name="other") as other:
         for _ in range(60):
             await house.submit(task(feature="fenced"))

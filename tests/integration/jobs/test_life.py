@@ -68,9 +68,15 @@ async def test_a_pipeline_hands_outputs_on_and_progress_is_weighed(house: House)
     async def run(request: Run, context: grpc.aio.ServicerContext) -> AsyncIterator[Said]:
         yield accepted()
         yield progress(0.5, request.feature)
-        made = {"mesh": [output("mesh", "model.glb", "aa" * 32)], "rig": [output("mesh", "model.glb", "bb" * 32)]}
-        yield result(request, *made.get(request.feature, [output("clip", f"{request.task_id}.glb")]),
-                     **{request.feature: True})
+        made = {
+            "mesh": [output("mesh", "model.glb", "aa" * 32)],
+            "rig": [output("mesh", "model.glb", "bb" * 32)],
+        }
+        yield result(
+            request,
+            *made.get(request.feature, [output("clip", f"{request.task_id}.glb")]),
+            **{request.feature: True},
+        )
 
     node = await house.node(run, engines=(engine("test", "mesh", "rig", "clip"),))
     job = await house.submit(
@@ -79,9 +85,7 @@ async def test_a_pipeline_hands_outputs_on_and_progress_is_weighed(house: House)
         task("walk", "clip", inputs=[_from("rig")], item="walk", weight=0.5),
         task("run", "clip", inputs=[_from("rig")], item="run", weight=0.5),
     )
-    events = [
-        answer.event async for answer in house.jobs.WatchJob(jobs_pb2.WatchJobRequest(key=key(job)))
-    ]
+    events = [answer.event async for answer in house.jobs.WatchJob(jobs_pb2.WatchJobRequest(key=key(job)))]
     shown = [event.job.progress.fraction for event in events]
     assert shown == sorted(shown)
     assert [f for f in shown if 0 < f < 1][:2] == [0.25, 0.5]

@@ -31,7 +31,11 @@ async def test_one_hundred_submits_with_one_key_make_one_job(house: House) -> No
 async def test_two_replicas_make_one_job_of_one_key(house: House, folder: Path, ledger_dsn: str) -> None:
     async with open_house(folder, ledger_dsn, name="other") as other:
         answers = await asyncio.gather(
-            *(replica.create(idempotency_key="k", request_digest="d") for _ in range(30) for replica in (house, other))
+            *(
+                replica.create(idempotency_key="k", request_digest="d")
+                for _ in range(30)
+                for replica in (house, other)
+            )
         )
     assert len({answer.job.id for answer in answers}) == 1
     assert sum(answer.created for answer in answers) == 1
@@ -159,9 +163,10 @@ async def test_pages_list_every_job_once_newest_first(house: House) -> None:
     assert await ids(feature="f1") == [made[5], made[3], made[1]]
     assert await ids(states=[jobs_pb2.STATE_SUCCEEDED]) == []
     assert await ids(states=[jobs_pb2.STATE_QUEUED], page_size=2) == made[:4:-1]
-    assert await _refusal(
-        house.jobs.ListJobs(jobs_pb2.ListJobsRequest(account_id="public", page_token="x"))
-    ) == "INVALID_VALUE"
+    assert (
+        await _refusal(house.jobs.ListJobs(jobs_pb2.ListJobsRequest(account_id="public", page_token="x")))
+        == "INVALID_VALUE"
+    )
 
 
 async def test_statistics_count_jobs_by_state(house: House) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -77,9 +78,7 @@ async def test_the_end_comes_for_jobs_long_ended_and_after_a_restart(folder: Pat
         assert again.job == done and again.seq == event.seq
 
 
-async def test_numbers_rise_over_a_restart_and_progress_does_not_fall(
-    folder: Path, ledger_dsn: str
-) -> None:
+async def test_numbers_rise_over_a_restart_and_progress_does_not_fall(folder: Path, ledger_dsn: str) -> None:
     steps = Stepwise()
     async with open_house(folder, ledger_dsn) as house:
         await house.node(steps)
@@ -125,6 +124,20 @@ async def test_a_feed_tells_open_jobs_and_then_everything(house: House) -> None:
             break
     assert told[late.id][0] == jobs_pb2.EVENT_TYPE_QUEUED
     call.cancel()
+
+
+async def test_open_streams_do_not_hold_up_a_stop(folder: Path, ledger_dsn: str) -> None:
+    async with open_house(folder, ledger_dsn, whole_drain=20.0) as house:
+        await house.node(forever)
+        job = await house.submit()
+        feed = house.feed.WatchFeed(jobs_pb2.WatchFeedRequest())
+        watch = _watch(house, job)
+        await feed.read()
+        await watch.read()
+        stopping = time.monotonic()
+    assert time.monotonic() - stopping < 5
+    for stream in (feed, watch):
+        assert await stream.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 async def test_a_job_is_watched_at_a_replica_that_does_not_run_it(

@@ -54,6 +54,17 @@ def test_a_resumed_watcher_gets_every_later_event_it_can():
     assert entry.since(0)[0].type == SNAPSHOT
 
 
+def test_it_knows_what_it_does_not_hold():
+    held = mirror()
+    for seq in (100, 200, 201, 300):
+        held.apply(event(seq))
+    entry = held.find("a")
+    assert entry.holds_since(100)
+    assert entry.holds_since(250)
+    assert entry.holds_since(300)
+    assert not entry.holds_since(50)
+
+
 def test_events_no_longer_held_become_a_snapshot():
     held = mirror()
     for seq in range(1, 10):

@@ -109,9 +109,7 @@ async def test_a_late_durable_event_is_dropped() -> None:
     requeues=st.sets(st.integers(0, 29), max_size=5),
     ring=st.integers(1, 40),
 )
-def test_progress_rises_and_the_end_comes_once(
-    fractions: list[float], requeues: set[int], ring: int
-) -> None:
+def test_progress_rises_and_the_end_comes_once(fractions: list[float], requeues: set[int], ring: int) -> None:
     hub = _hub(ring=ring)
     epoch = 2
     hub.publish(Event.QUEUED, make_job(), epoch=1)

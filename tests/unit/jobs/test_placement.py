@@ -12,7 +12,9 @@ from services.jobs.registry import NodeRegistry
 from tests.unit.jobs.values import HeldClock
 
 
-def _engine(name: str, *, rank: int = 0, vram: int = 0, loaded: bool = False, here: bool = True) -> EngineView:
+def _engine(
+    name: str, *, rank: int = 0, vram: int = 0, loaded: bool = False, here: bool = True
+) -> EngineView:
     return EngineView(name, frozenset({"work"}), rank, vram, loaded, here)
 
 
@@ -39,7 +41,9 @@ def test_a_missing_model_falls_back_to_the_highest_rank_or_is_denied() -> None:
 
 
 def test_a_resident_model_comes_before_an_idle_node() -> None:
-    resident = _node("a", _engine("e", vram=10, loaded=True), busy=1, total_mib=100, free_mib=50, resident={"e": 10})
+    resident = _node(
+        "a", _engine("e", vram=10, loaded=True), busy=1, total_mib=100, free_mib=50, resident={"e": 10}
+    )
     idle = _node("b", _engine("e", vram=10), total_mib=100, free_mib=100)
     assert _place(idle, resident) == "a"
 
@@ -59,7 +63,9 @@ def test_the_cheapest_eviction_wins_and_is_named() -> None:
 
 
 def test_a_model_in_use_is_never_evicted() -> None:
-    node = _node("a", _engine("e", vram=60), total_mib=100, free_mib=20, resident={"x": 80}, reserved={"x": 80})
+    node = _node(
+        "a", _engine("e", vram=60), total_mib=100, free_mib=20, resident={"x": 80}, reserved={"x": 80}
+    )
     assert _place(node) is None
 
 

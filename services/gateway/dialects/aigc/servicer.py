@@ -26,8 +26,8 @@ from maquette.runtime.errors import NotFound
 from maquette.runtime.settings import GatewaySettings
 from services.gateway import auth
 from services.gateway.backends import Backends, call
-from services.gateway.capabilities import Capabilities, NodeDirectory
-from services.gateway.dialects.aigc import mapping, words
+from services.gateway.capabilities import NodeDirectory
+from services.gateway.dialects.aigc import formats, mapping, words
 from services.gateway.dialects.aigc.answers import answer, written
 from services.gateway.dialects.aigc.history import filters_view, history_query
 from services.gateway.dialects.aigc.submit import ImageSubmitter
@@ -35,7 +35,6 @@ from services.gateway.feed import Feed
 from services.gateway.json_writer import write_json
 from services.gateway.mirror import Entry
 
-_FEATURES = tuple(feature.name for feature in words.MESH_GENERATION)
 _ENGINE_WORDS = {
     capability_pb2.ENGINE_STATE_LOADED: "loaded",
     capability_pb2.ENGINE_STATE_AVAILABLE: "available",
@@ -189,7 +188,7 @@ class SystemServicer(system_pb2_grpc.SystemServiceServicer):
             queue_status=system_pb2.QueueStatus(
                 queued_jobs=stats.queued, processing_jobs=stats.running, completed_jobs=stats.succeeded
             ),
-            gpu_status=_gpus(known),
+            gpu_status=formats.gpus(known),
         )
         for engine in known.engines:
             status = scheduler.models[engine.id]
@@ -213,16 +212,16 @@ class SystemServicer(system_pb2_grpc.SystemServiceServicer):
     ) -> httpbody_pb2.HttpBody:
         """Serve D12."""
         known = await self._parts.nodes.capabilities()
-        outputs = _mesh_outputs(known)
+        outputs = formats.mesh_outputs(known)
         return answer(
             system_pb2.SupportedFormats(
-                input_formats=_inputs(known),
+                input_formats=formats.inputs(known),
                 output_formats=system_pb2.OutputFormats(
-                    mesh=outputs, texture=_textures(known), download=["file", "base64"]
+                    mesh=outputs, texture=formats.textures(known), download=["file", "base64"]
                 ),
                 content_types=system_pb2.ContentTypes(
                     mesh={name: words.MESH_TYPES[name] for name in outputs},
-                    image={name: words.IMAGE_TYPES[name] for name in _image_inputs(known)},
+                    image={name: words.IMAGE_TYPES[name] for name in formats.image_inputs(known)},
                 ),
             )
         )
@@ -299,9 +298,9 @@ class MeshGenerationServicer(generation_pb2_grpc.MeshGenerationServiceServicer):
         limits = self._parts.limits
         return answer(
             generation_pb2.GenerationFormats(
-                input_formats=_inputs(known),
+                input_formats=formats.inputs(known),
                 output_formats=generation_pb2.GenerationOutputFormats(
-                    mesh=_mesh_outputs(known), texture=_textures(known)
+                    mesh=formats.mesh_outputs(known), texture=formats.textures(known)
                 ),
                 upload_limits=generation_pb2.UploadLimits(
                     image_max_size_mb=limits.max_image_mib,
@@ -326,36 +325,3 @@ class MeshGenerationServicer(generation_pb2_grpc.MeshGenerationServiceServicer):
                 job_id=job.public_id, status=words.STATUS[job.state], message=feature.queued_message
             )
         )
-
-
-def _gpus(known: Capabilities) -> list[system_pb2.GpuStatus]:
-    devices = [device for node in known.nodes for device in node.devices]
-    return [
-        system_pb2.GpuStatus(
-            id=number,
-            name=device.name,
-            memory_used=device.vram_total_mib - device.vram_free_mib,
-            memory_total=device.vram_total_mib,
-        )
-        for number, device in enumerate(devices)
-    ]
-
-
-def _image_inputs(known: Capabilities) -> list[str]:
-    formats = known.input_formats(_FEATURES)
-    both = formats | ({"jpg", "jpeg"} if formats & {"jpg", "jpeg"} else set())
-    return mapping.in_order(words.IMAGE_FORMATS, both)
-
-
-def _mesh_outputs(known: Capabilities) -> list[str]:
-    return mapping.in_order(words.MESH_FORMATS, known.output_formats(_FEATURES))
-
-
-def _textures(known: Capabilities) -> list[str]:
-    return ["png"] if known.serving((words.IMAGE_TO_TEXTURED_MESH.name,)) else []
-
-
-def _inputs(known: Capabilities) -> system_pb2.InputFormats:
-    images = _image_inputs(known)
-    types = dict.fromkeys(words.IMAGE_TYPES[name] for name in images)
-    return system_pb2.InputFormats(image=images, base64=list(types))
