@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from datetime import datetime
 from typing import Any
 
+import grpc
 from websockets.sync.client import ClientConnection, connect
 
 from bench.engines import TICKS
@@ -16,6 +19,10 @@ from bench.mesh import BenchMesh, running_mesh
 from bench.report import Bar, Report
 from bench.rounds import load_average
 from maquette import samples
+from maquette.api.jobs.v1 import jobs_pb2, jobs_pb2_grpc
+from maquette.runtime.rpc.interceptors import INTERNAL_HEADER
+from maquette.runtime.secrets import load_secret
+from maquette.runtime.settings import Settings
 
 _SUBMITS = 40
 _SOCKET_RUNS = 3
@@ -27,11 +34,12 @@ def main() -> Report:
     """Measure."""
     with running_mesh(CAPABILITY__SLOTS="1") as mesh:
         picture = mesh.upload(samples.path(samples.NAMES[0]))
-        submits = [_submit(mesh, picture) for _ in range(_WARM + _SUBMITS)][_WARM:]
+        with closing(_Feed(mesh)) as feed:
+            submits = [_submit(mesh, picture, feed) for _ in range(_WARM + _SUBMITS)][_WARM:]
         one = [delay for _ in range(_SOCKET_RUNS) for delay in _watch(mesh, picture, 0)]
         many = _watch(mesh, picture, _BYSTANDERS)
         memory = mesh.peak_rss_mib()
-    to_run = [row["event"] for row in submits]
+    to_run = [row["run"] for row in submits]
     report = Report(
         "latency",
         [
@@ -40,8 +48,8 @@ def main() -> Report:
         ],
         {
             "submits": len(submits),
-            # `run`: the event that the node accepted the job was here, so its `Run` had begun before;
-            # `engine`: the engine's own first statement, with its input there and checked.
+            # `run`: `jobs` had heard the node accept the task; `engine`: the engine's own first
+            # statement, with its input there and checked.
             "submit_to_ms": {
                 "row stored": _spread([row["stored"] for row in submits]),
                 "answered": _spread([row["answered"] for row in submits]),
@@ -59,18 +67,43 @@ def main() -> Report:
     return report
 
 
-def _submit(mesh: BenchMesh, picture: str) -> dict[str, float]:
+class _Feed:
+    """Hears every event of the mesh, as a gateway does, in a thread of its own."""
+
+    def __init__(self, mesh: BenchMesh) -> None:
+        settings = Settings(data_dir=mesh.data_dir)
+        self._channel = grpc.insecure_channel(settings.address("jobs"))
+        secret = load_secret(settings, "internal").decode()
+        stub = jobs_pb2_grpc.FeedServiceStub(self._channel)
+        self._stream = stub.WatchFeed(jobs_pb2.WatchFeedRequest(), metadata=((INTERNAL_HEADER, secret),))
+        self.started_ms: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        with suppress(grpc.RpcError):  # how a cancelled stream ends
+            for response in self._stream:
+                event = response.event
+                if event.type == jobs_pb2.EVENT_TYPE_STARTED:
+                    self.started_ms[event.job.public_id] = event.time.ToNanoseconds() / 1e6
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._stream.cancel()
+        self._thread.join(5)
+        self._channel.close()
+
+
+def _submit(mesh: BenchMesh, picture: str, feed: _Feed) -> dict[str, float]:
     """Submit one job to the idle mesh; return what had happened after how many milliseconds."""
     started = time.time_ns()
     job = mesh.submit({"image_file_id": picture, "model_preference": "bench_stamp"})
     seen = {"answered": (time.time_ns() - started) / 1e6}
     with _socket(mesh, job) as socket:
         for message in _messages(socket):
-            now = time.time_ns()
-            if message["event"] == "job_started":
-                seen["event"] = (now - started) / 1e6
-            elif (stamp := message.get("stage", "")).isdigit():
+            if (stamp := message.get("stage", "")).isdigit():
                 seen["engine"] = (int(stamp) - started) / 1e6
+    seen["run"] = feed.started_ms[job] - started / 1e6
     done = mesh.wait(job, "completed")
     for name, word in (("stored", "created_at"), ("claimed", "started_at")):
         seen[name] = datetime.fromisoformat(done[word]).timestamp() * 1e3 - started / 1e6

@@ -96,6 +96,11 @@ class BenchMesh:
             self._process.wait()
         self._process = None
 
+    def show_logs(self) -> None:
+        """Print the end of every process's log."""
+        for path in sorted((self.data_dir / "logs").glob("*.log")):
+            print(f"-- {path.name}", path.read_text(errors="replace")[-2000:], sep="\n", file=sys.stderr)
+
     # What its processes use.
 
     def processes(self) -> dict[str, psutil.Process]:
@@ -186,9 +191,13 @@ def running_mesh(*, engines: bool = True, start: bool = True, **settings: str) -
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.callback(mesh.stop)
         stack.callback(mesh.http.close)
-        if start:
-            mesh.start()
-        yield mesh
+        try:
+            if start:
+                mesh.start()
+            yield mesh
+        except Exception:
+            mesh.show_logs()
+            raise
 
 
 @contextmanager

@@ -33,11 +33,14 @@ def run_demo(picture: Path, out: Path, *, port: int | None, data_dir: Path | Non
 
 
 def _make(settings: Settings, picture: Path, out: Path) -> list[Result]:
-    results = []
+    results: list[Result] = []
     with Client(f"http://127.0.0.1:{settings.port}") as client:
         for output_format in ("glb", "obj"):
             with screen.progress_bar(f"{picture.name} → {output_format.upper()}") as told:
                 result = client.generate(picture, Generation(output_format=output_format), told)
-            save(client, result, out / f"model.{output_format}", thumbnail=out / "thumbnail.png")
+            # Both pictures would be the same.
+            without = ("thumbnail",) if results else ()
+            mesh = out / f"model.{output_format}"
+            save(client, result, mesh, thumbnail=out / "thumbnail.png", without=without)
             results.append(result)
     return results

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,22 @@ def file_names(files: Iterable[Mapping[str, Any]], mesh: str) -> list[tuple[str,
     return named
 
 
-def save(client: Client, result: Result, mesh: Path, *, thumbnail: Path | None = None) -> None:
-    """Download every file of a result beside ``mesh`` and note them in ``result.saved``.
+def save(
+    client: Client,
+    result: Result,
+    mesh: Path,
+    *,
+    thumbnail: Path | None = None,
+    without: Collection[str] = (),
+) -> None:
+    """Download the files of a result beside ``mesh`` and note them in ``result.saved``.
 
-    ``thumbnail`` renames the preview picture.
+    ``thumbnail`` renames the preview picture; files with a role in ``without`` are left out.
     """
     mesh.parent.mkdir(parents=True, exist_ok=True)
     for role, ordinal, name in file_names(result.job["result"]["files"], mesh.name):
+        if role in without:
+            continue
         to = thumbnail if role == "thumbnail" and thumbnail is not None else mesh.parent / name
         client.download(result.job["job_id"], to, role=role, ordinal=ordinal)
         result.saved.append((role, to))

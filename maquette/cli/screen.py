@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from rich import filesize
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as RichProgress
@@ -140,11 +141,10 @@ def show_result(result: Result) -> None:
     seconds = result.job.get("processing_time")
     if seconds is not None:
         facts.append(f"{seconds:.1f} s")
-    console.print(Text(" · ".join(facts)))
+    console.print(Text(" · ".join(facts)), soft_wrap=True)
     for role, path in result.saved:
-        console.print(
-            f"  [green]{path}[/green]  [dim]{role}, {path.stat().st_size / 1e6:.2f} MB[/dim]", soft_wrap=True
-        )
+        size = filesize.decimal(path.stat().st_size)
+        console.print(f"  [green]{path}[/green]  [dim]{role}, {size}[/dim]", soft_wrap=True)
 
 
 def _plain(value: Any) -> str:

@@ -14,8 +14,8 @@ import grpc
 
 from maquette.api.storage.v1 import storage_pb2 as pb
 from maquette.api.storage.v1 import storage_pb2_grpc
-from maquette.runtime.errors import Internal, InvalidArgument, MaquetteError, Unavailable
-from maquette.runtime.rpc.channel import from_rpc_error, translated
+from maquette.runtime.errors import Cancelled, Internal, InvalidArgument, MaquetteError, Unavailable
+from maquette.runtime.rpc.channel import from_rpc_error
 from maquette.runtime.rpc.interceptors import GRANT_HEADER
 
 if TYPE_CHECKING:  # generic in their stubs only
@@ -47,13 +47,14 @@ class BlobClient:
     async def read(self, digest: str, offset: int = 0, length: int = 0) -> AsyncGenerator[bytes, None]:
         """Yield a blob, or ``length`` bytes of it from ``offset`` (0: to the end)."""
         request = pb.ReadBlobRequest(digest=digest, offset=offset, length=length)
-        async with translated():
-            call = self._stub.ReadBlob(request, metadata=self._metadata)
-            try:
-                async for response in call:
-                    yield response.chunk
-            finally:
-                call.cancel()
+        call = self._stub.ReadBlob(request, metadata=self._metadata)
+        try:
+            async for response in call:
+                yield response.chunk
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+        finally:
+            call.cancel()
 
     async def read_to_file(self, digest: str, path: Path, *, max_bytes: int = 0) -> int:
         """Write a whole blob to a new file and return its size; a file that fails is removed.
@@ -185,7 +186,7 @@ class _Sending:
             await asyncio.sleep(0.01)  # what comes in place of a status wakes nobody
             status = _status(self._call)
         # Without a status of the server's, it was the connection that broke.
-        return from_rpc_error(status) if status else Unavailable("the stream to storage broke")
+        return _error(status) if status else Unavailable("the stream to storage broke")
 
     async def send(self, message: Any) -> None:
         """Send a message, or raise why the server wants no more."""
@@ -207,6 +208,12 @@ class _Sending:
 _CORE = "Internal error from Core"
 # The server's status comes at most this much after a write that failed for it.
 _LATE_SECONDS = 2.0
+
+
+def _error(status: grpc.aio.AioRpcError) -> MaquetteError:
+    """Turn a status into our error. A server that stops ends calls with a bare CANCELLED."""
+    error = from_rpc_error(status)
+    return Unavailable("storage has stopped") if isinstance(error, Cancelled) else error
 
 
 def _status(call: Any) -> grpc.aio.AioRpcError | None:

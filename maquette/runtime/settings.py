@@ -151,11 +151,11 @@ class CapabilitySettings(_Section):
     uid_base: int = Field(
         61200,
         gt=0,
-        description="As root, worker processes run as numeric uids from this one (4,000 of them, none is added).",
+        description="As root, worker processes run as numeric uids from this one on (4,000; none is added).",
     )
     require_confinement: bool = Field(
         True,
-        description="Refuse tasks where the kernel takes neither the system call filter nor the change of uid.",
+        description="Refuse tasks where the kernel takes neither system call filter nor change of uid.",
     )
     allow_programs: bool = Field(False, description="Worker processes may start other programs.")
     extra_engines: list[str] = Field(

@@ -16,10 +16,6 @@ import grpc
 import prometheus_client
 import structlog
 from opentelemetry import propagate, trace
-from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from maquette.runtime.settings import TelemetrySettings
 
@@ -83,7 +79,11 @@ def _add_trace(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mut
 
 
 def _setup_traces(service: str, endpoint: str) -> None:
+    # Imported where traces are on only: an eighth of a service's start.
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     global _tracing
     provider = TracerProvider(resource=Resource.create({"service.name": f"maquette-{service}"}))
@@ -96,6 +96,8 @@ def server_interceptors() -> Sequence[grpc.aio.ServerInterceptor]:
     """Return the interceptors that open a span for each call; none while traces are off."""
     if not _tracing:
         return ()
+    from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
+
     return (aio_server_interceptor(filter_=filters.negate(filters.health_check())),)  # type: ignore[no-untyped-call]
 
 

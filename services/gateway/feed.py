@@ -78,31 +78,32 @@ class Feed:
 
     async def watch(
         self, account_id: str, any_id: str, *, from_seq: int, idle: float, latest_only: bool = False
-    ) -> AsyncIterator[jobs_pb2.JobEvent | None]:
-        """Yield events after ``from_seq`` up to the terminal one; None after ``idle`` quiet seconds.
+    ) -> AsyncIterator[list[jobs_pb2.JobEvent]]:
+        """Yield what happened after ``from_seq`` up to the terminal event, in order.
 
-        ``latest_only`` gives one snapshot in place of all that happened since the last. A watcher
-        that is slow holds no more than its cursor. Raises NotFound.
+        A list holds all that came since the one before, so a watcher that is slow gets longer
+        lists, never a longer queue; it is empty after ``idle`` quiet seconds. ``latest_only`` gives
+        one snapshot in place of several events. Raises NotFound.
         """
         cursor = from_seq
         entry = await self.find(account_id, any_id)
         if from_seq > 0 and not latest_only and not entry.holds_since(from_seq):
             async for event in self._catch_up(account_id, entry.job, from_seq):
                 cursor = event.seq
-                yield event
+                yield [event]
         while not self._leaving:
             entry = await self.find(account_id, any_id)
             if entry.terminal and from_seq < cursor >= entry.job.seq:
                 return
             events = entry.latest(cursor) if latest_only else entry.since(cursor)
             ended = entry.terminal
-            for event in events:
-                cursor = event.seq
-                yield event
+            if events:
+                cursor = events[-1].seq
+                yield events
             if ended and cursor >= entry.job.seq:
                 return
             if not events and not await self._change(entry, idle):
-                yield None
+                yield []
 
     async def _catch_up(
         self, account_id: str, job: jobs_pb2.Job, from_seq: int

@@ -114,7 +114,7 @@ class Hub:
         return self.publish(Event.PROGRESS, job)
 
     def relay(self, event: JobEvent) -> None:
-        """Take over an event of another replica, unless something newer is known."""
+        """Take over what another replica or the ledger tells, unless something newer is known."""
         entry = self._jobs.get(event.job.id)
         if entry is None:
             entry = self._jobs[event.job.id] = _Entry(event.job, deque(maxlen=self._ring))
@@ -132,7 +132,7 @@ class Hub:
         """
         cursor = from_seq
         entry = self._jobs.get(job_id)
-        if entry is not None and cursor > entry.job.seq:
+        if entry is not None and cursor > entry.job.last_seq:
             cursor = 0  # a number we never gave: begin with the job as it is
         while (entry := self._jobs.get(job_id)) is not None:
             for event in self._after(entry, cursor):

@@ -207,7 +207,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def _events(self, job: Job, from_seq: int) -> AsyncIterator[JobEvent]:
         """Yield events from the hub, and the last one from the ledger where the hub has no more."""
-        cursor = from_seq if from_seq <= job.seq else 0
+        cursor = from_seq if from_seq <= job.last_seq else 0
         if not job.terminal:
             self._hub.load([job])
             if cursor == 0 and self._hub.get(job.id) is not None:

@@ -26,10 +26,12 @@ from services.jobs.ledger.database import Database
 from services.jobs.ledger.jobs import JobTable
 from services.jobs.ledger.tasks import TaskTable
 from services.jobs.listener import Listener
+from services.jobs.model import JobEvent
 from services.jobs.registry import NodeRegistry
 from services.jobs.relay import Relay
 from services.jobs.runner import Parts, Runner
 from services.jobs.servicers import ArtifactServicer, FeedServicer, NodeServicer
+from services.jobs.states import Event
 from services.jobs.submit import Submitter
 from services.jobs.upkeep import LeaseKeeper, Upkeep, every
 
@@ -164,7 +166,9 @@ class Ledger:
         held = [job.id for job in self.hub.open_jobs()]
         if held:
             await self.endings.tell(await self.jobs.closed(held), local=False)
-        self.hub.load(await self.jobs.open())
+        now = self.context.clock.now()
+        for job in await self.jobs.open():
+            self.hub.relay(JobEvent(job.seq, Event.SNAPSHOT, now, job))
 
 
 @asynccontextmanager

@@ -78,6 +78,15 @@ class Job:
         """Tell whether the state is final."""
         return self.state in TERMINAL
 
+    @property
+    def last_seq(self) -> int:
+        """Return the highest sequence number that may have been given away for this state.
+
+        Counts within an epoch are forgotten in a restart: a watcher may have seen more of an open
+        job's epoch than is known here, and then waits for the next.
+        """
+        return self.seq if self.terminal else self.seq | ((1 << EPOCH_BITS) - 1)
+
     def at(self, **changes: Any) -> Job:
         """Return a copy with other values."""
         return replace(self, **changes)

@@ -15,7 +15,6 @@ from maquette.api.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 from maquette.runtime.telemetry import get_logger
 from services.jobs.convert import event_from_proto
 from services.jobs.hub import Hub
-from services.jobs.states import Event
 
 
 class Relay:
@@ -45,10 +44,6 @@ class Relay:
                 stub = jobs_pb2_grpc.FeedServiceStub(channel)
                 async for item in stub.WatchFeed(jobs_pb2.WatchFeedRequest(own=True)):
                     if item.WhichOneof("item") == "event":
-                        event = event_from_proto(item.event)
-                        if event.type is Event.SNAPSHOT:
-                            self._hub.load([event.job])
-                        else:
-                            self._hub.relay(event)
+                        self._hub.relay(event_from_proto(item.event))
         except grpc.aio.AioRpcError as error:
             get_logger().info("feed of a replica ended", address=address, why=error.details())

@@ -69,7 +69,7 @@ class Submitter:
         metrics.BATCH.observe(len(batch))
         try:
             results = await self._jobs.create([job for job, _ in batch])
-        except MaquetteError as error:
+        except Unavailable as error:
             self._fail(batch, error)
             return
         except Exception as error:  # noqa: BLE001 — see below
@@ -79,7 +79,9 @@ class Submitter:
                     await self._store([single])
                 return
             get_logger().error("submit failed", exc_info=error)
-            self._fail(batch, Unavailable("the job could not be stored"))
+            if not isinstance(error, MaquetteError):
+                error = Unavailable("the job could not be stored")
+            self._fail(batch, error)
             return
         for job, answer in batch:
             if not answer.done():

@@ -1,0 +1,1 @@
+"""The capability that makes meshes: pictures to models, formats, thumbnails."""

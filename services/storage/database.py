@@ -22,12 +22,18 @@ MIGRATIONS = "services.storage.migrations"
 
 T = TypeVar("T")
 
-# The server is away, going, or coming: the same work may succeed in a moment.
-_AWAY = (
+# The connection is of no use any more. asyncpg calls a connection that broke in the middle of an
+# operation an error of its own (InternalClientError), and would hand it out again.
+_BROKEN = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+# The server is away, going, or coming: the same work may succeed in a moment.
+_AWAY = (
+    *_BROKEN,
     # Class 57: shut down, crashed, starting; class 53: out of disk, memory or connections.
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -58,13 +64,26 @@ class Database:
 
         Raises Unavailable when the database stays away for longer than the wait.
         """
+
+        async def atomic(connection: Connection) -> T:
+            async with connection.transaction():
+                return await work(connection)
+
+        return await self.statement(atomic)
+
+    async def statement(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run `work`, a single statement, which is its own transaction. Raises as `transaction`."""
         end = self._clock.monotonic() + self._wait
         pause = _FIRST_PAUSE
         while True:
             try:
                 pool = self._pool or await self._open()
-                async with pool.acquire(timeout=self._wait) as connection, connection.transaction():
-                    return await work(connection)
+                async with pool.acquire(timeout=self._wait) as connection:
+                    try:
+                        return await work(connection)
+                    except _BROKEN:
+                        connection.terminate()
+                        raise
             except _AWAY as error:
                 if self._clock.monotonic() + pause > end:
                     raise Unavailable("the database is away") from error
@@ -101,6 +120,7 @@ class Database:
                     timeout=self._wait,
                     command_timeout=30,
                     server_settings={"application_name": "maquette-storage"},
+                    reset=_keep,
                 )
                 try:
                     async with pool.acquire() as connection:
@@ -114,3 +134,7 @@ class Database:
 
 async def _nothing(_connection: Connection) -> None:
     pass
+
+
+async def _keep(_connection: Connection) -> None:
+    """Leave a connection as it is on its way back to the pool: no work of ours changes its session."""

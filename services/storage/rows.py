@@ -155,7 +155,7 @@ class Rows:
         async def work(connection: Connection) -> Any:
             return await connection.fetchrow(_FIND_UPLOAD, account_id, upload_id, path, now)
 
-        row = await self._database.transaction(work)
+        row = await self._database.statement(work)
         if row is None:
             return None
         values = dict(row)
@@ -214,13 +214,13 @@ class Rows:
         return await self._database.transaction(work)
 
     async def _execute(self, query: str, *values: object) -> None:
-        await self._database.transaction(lambda connection: connection.execute(query, *values))
+        await self._database.statement(lambda connection: connection.execute(query, *values))
 
     async def _fetchval(self, query: str, *values: object) -> Any:
-        return await self._database.transaction(lambda connection: connection.fetchval(query, *values))
+        return await self._database.statement(lambda connection: connection.fetchval(query, *values))
 
     async def _fetch(self, query: str, *values: object) -> Sequence[Any]:
-        rows: Iterable[Any] = await self._database.transaction(
+        rows: Iterable[Any] = await self._database.statement(
             lambda connection: connection.fetch(query, *values)
         )
         return list(rows)

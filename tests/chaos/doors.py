@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import httpx
@@ -24,7 +24,7 @@ from tests.support.mesh import RunningMesh
 
 LEASE_SECONDS = 2.0
 NODES = ("meshgen", "meshgen-2")
-SECTIONS: dict[str, dict[str, Any]] = {
+SECTIONS: dict[str, Any] = {
     "jobs": {"lease_seconds": LEASE_SECONDS, "heartbeat_seconds": 0.5},
     "capability": {
         "slots": 2,
@@ -52,7 +52,9 @@ class Doors:
     storage: storage_pb2_grpc.StorageServiceAsyncStub
     http: httpx.AsyncClient
 
-    async def sql(self, query: str, *values: object, role: str = "jobs") -> list[asyncpg.Record]:
+    async def sql(
+        self, query: str, *values: object, role: Literal["jobs", "storage"] = "jobs"
+    ) -> list[asyncpg.Record]:
         """Ask the ledger's tables (or those of role ``storage``) over a connection of its own."""
         connection = await asyncpg.connect(self.mesh.settings.dsn(role), timeout=5)
         try:
@@ -98,12 +100,11 @@ async def open_doors(mesh: RunningMesh) -> AsyncIterator[Doors]:
         open_channel(settings, settings.address("storage"), privileged=True) as storage,
         httpx.AsyncClient(base_url=mesh.url, timeout=20.0, trust_env=False) as http,
     ):
-        stubs: list[Any] = [
-            jobs_pb2_grpc.JobServiceStub(jobs),
-            jobs_pb2_grpc.NodeServiceStub(jobs),
-            storage_pb2_grpc.StorageServiceStub(storage),
-        ]
-        yield Doors(mesh, *stubs, http)
+        # The stubs' types know synchronous channels only.
+        job_stub: Any = jobs_pb2_grpc.JobServiceStub(jobs)
+        node_stub: Any = jobs_pb2_grpc.NodeServiceStub(jobs)
+        storage_stub: Any = storage_pb2_grpc.StorageServiceStub(storage)
+        yield Doors(mesh, job_stub, node_stub, storage_stub, http)
 
 
 async def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:

@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
+
 from maquette.api.storage.v1 import storage_pb2
 from tests.chaos.doors import Doors, until
 
@@ -36,7 +38,8 @@ async def wait_until_ended(doors: Doors, job_ids: Collection[str], seconds: floa
 async def last_success(doors: Doors, job_ids: Collection[str]) -> datetime:
     """Return when the last of the jobs ended."""
     rows = await doors.sql(_JOBS, [UUID(job_id) for job_id in job_ids])
-    return max(row["ended_at"] for row in rows)
+    moments: list[datetime] = [row["ended_at"] for row in rows]
+    return max(moments)
 
 
 async def states(doors: Doors, job_ids: Collection[str]) -> Counter[str]:
@@ -64,7 +67,7 @@ async def check(
     return Counter(row["state"] for row in jobs.values())
 
 
-async def _check_events(doors: Doors, jobs: Mapping[str, Mapping[str, object]], keys: list[UUID]) -> None:
+async def _check_events(doors: Doors, jobs: Mapping[str, asyncpg.Record], keys: list[UUID]) -> None:
     events: dict[str, list[str]] = {job_id: [] for job_id in jobs}
     for row in await doors.sql(_EVENTS, keys):
         events[str(row["job_id"])].append(row["type"])
@@ -76,7 +79,7 @@ async def _check_events(doors: Doors, jobs: Mapping[str, Mapping[str, object]], 
 
 async def _check_artifacts(
     doors: Doors,
-    jobs: Mapping[str, Mapping[str, object]],
+    jobs: Mapping[str, asyncpg.Record],
     keys: list[UUID],
     contents: Mapping[str, bytes],
 ) -> None:

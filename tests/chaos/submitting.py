@@ -14,8 +14,8 @@ from google.protobuf import any_pb2, struct_pb2
 from maquette.api.capability.v1 import capability_pb2
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.api.storage.v1 import storage_pb2
-from tests.chaos.engines import MODEL
 from tests.chaos.doors import Doors
+from tests.chaos.engines import MODEL
 
 ACCOUNT = "public"
 RAW_MESH = "/api/v1/mesh-generation/image-to-raw-mesh"

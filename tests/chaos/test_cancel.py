@@ -86,9 +86,7 @@ async def test_cancels_that_race_completion_leave_one_terminal_state_and_one_ter
 ) -> None:
     rng = chance("cancel races")
     job_ids = await asyncio.gather(*(submit(doors, seed=number) for number in range(_RACES)))
-    answers = await asyncio.gather(
-        *(_race(doors, job_id, random.Random(rng.random())) for job_id in job_ids)
-    )
+    answers = await asyncio.gather(*(_race(doors, job_id, random.Random(rng.random())) for job_id in job_ids))
     counts = await check(doors, job_ids)
     for job_id, answered, watched in answers:
         assert watched == [answered], f"{job_id}: told {answered}, watchers saw {watched}"

@@ -20,7 +20,7 @@ async def test_a_picture_that_kills_its_worker_fails_after_three_attempts_and_hu
 ) -> None:
     picture = await store(doors, b"\x89PNG CRASH")
     # Longer than three crashes take, and one for every slot that the crashing job does not have.
-    neighbours = [submit(doors, seed=number, seconds=6.0) for number in range(3)]
+    neighbours = [submit(doors, seed=number, seconds=4.0) for number in range(3)]
     fatal, *others = await asyncio.gather(submit(doors, feature, inputs=(picture,)), *neighbours)
     await wait_until_ended(doors, [fatal, *others])
     assert await check(doors, [fatal, *others]) == {"FAILED": 1, "SUCCEEDED": 3}

@@ -74,7 +74,7 @@ def _half_an_upload(doors: Doors, number: int) -> socket.socket:
     """Send the first 3 MiB of an upload of 6 MiB, and hold the connection."""
     port = doors.mesh.settings.port
     head = (
-        b"--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n"
+        b'--edge\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n'
         b"Content-Type: image/png\r\n\r\n"
     )
     body = png(number, side=1024)[: 3 << 20]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -105,7 +106,10 @@ def _mesh_processes(settings: Settings) -> list[psutil.Process]:
 
 @pytest.mark.timeout(240)
 async def test_nothing_outlives_a_killed_supervisor_and_the_next_start_finishes_its_jobs() -> None:
-    sections = {**SECTIONS, "capability": {**SECTIONS["capability"], "extra_engines": _ENGINES}}
+    sections: dict[str, Any] = {
+        **SECTIONS,
+        "capability": {**SECTIONS["capability"], "extra_engines": _ENGINES},
+    }
     with open_folder("supervisor") as folder:
         settings = Settings(data_dir=folder / "data", port=free_port(), **sections)
         with _nothing_left(settings):

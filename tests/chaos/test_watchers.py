@@ -174,7 +174,9 @@ async def test_a_stalled_watcher_of_the_rest_api_costs_at_most_64_kib_in_the_gat
 
         gateway, envoy = await _cost(stall, processes)
     await cancel(doors, job_id)
-    record("stalled SSE", watchers=_STALLED, gateway_kib_each=round(gateway, 1), envoy_kib_each=round(envoy, 1))
+    record(
+        "stalled SSE", watchers=_STALLED, gateway_kib_each=round(gateway, 1), envoy_kib_each=round(envoy, 1)
+    )
     assert gateway <= _LIMIT_KIB
 
 
@@ -189,7 +191,7 @@ async def _cost(stall, processes: list[psutil.Process]) -> list[float]:  # type:
 
 async def _settled(processes: list[psutil.Process]) -> list[int]:
     """Return the memory of processes after events went on for a while."""
-    await asyncio.sleep(4.0)
+    await asyncio.sleep(3.0)
     return [process.memory_info().rss for process in processes]
 
 

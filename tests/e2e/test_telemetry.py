@@ -26,7 +26,9 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
     def Export(self, request, context):
         for resource in request.resource_spans:
-            service = next(a.value.string_value for a in resource.resource.attributes if a.key == "service.name")
+            service = next(
+                a.value.string_value for a in resource.resource.attributes if a.key == "service.name"
+            )
             for scope in resource.scope_spans:
                 for span in scope.spans:
                     self.traces[span.trace_id.hex()][service].add(span.name)

@@ -33,9 +33,9 @@ def gateway() -> Iterator[GatewayUnderTest]:
         under_test.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(gateway: GatewayUnderTest) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, timeout=20) as client:
+    with httpx.Client(base_url=gateway.url, timeout=20, verify=False) as client:
         yield client
 
 

@@ -1,6 +1,6 @@
 """Keeping the import system alive for a worker that may no longer walk to its own code.
 
-Root's Python may live where no other uid can walk (`/root/.pyenv`). All that runs is imported
+Root's Python may live where no other uid can walk (its home, say). All that runs is imported
 before the uid is dropped, but libraries import more while they work. So each such folder is kept
 open, and the import system is pointed at the descriptor: `/proc/self/fd/<n>` needs no walk.
 """

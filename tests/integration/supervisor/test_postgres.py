@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,6 +145,23 @@ def test_as_root_the_server_is_somebody_else_and_no_parent_folder_is_touched(fol
     finally:
         server.stop()
         server.remove()
+
+
+def test_a_first_start_at_a_terminal_asks_nothing(folder: Path) -> None:
+    make = (
+        "from maquette.runtime.settings import Settings;"
+        "from maquette.runtime.supervisor.postgres import LocalPostgres;"
+        f"LocalPostgres(Settings(data_dir={str(folder)!r})).prepare()"
+    )
+    at_a_terminal = f"import pty, sys; sys.exit(pty.spawn([sys.executable, '-c', {make!r}]))"
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", at_a_terminal],
+        cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "assword" not in done.stdout
+    assert (folder / "pg" / "cluster" / "PG_VERSION").exists()
 
 
 @needs_root

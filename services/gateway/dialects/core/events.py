@@ -3,6 +3,7 @@
 # ruff: noqa: N802 — methods carry the names of their RPCs
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -15,7 +16,9 @@ from services.gateway.feed import Feed
 from services.gateway.json_writer import seconds_of, write_json
 
 _TYPE = "text/event-stream"
+_SIGN_OF_LIFE = b": still here\n\n"
 _MOST_DIGITS = 18
+_KEPT_FRAMES = 256
 
 STATES: Mapping[int, str] = {
     jobs_pb2.STATE_QUEUED: "queued",
@@ -32,6 +35,7 @@ class EventServicer(core_pb2_grpc.EventServiceServicer):
     def __init__(self, feed: Feed, ping_seconds: float) -> None:
         self._feed = feed
         self._ping_seconds = ping_seconds
+        self._frames: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
 
     async def StreamEvents(
         self, request: core_pb2.StreamEventsRequest, context: Any
@@ -40,9 +44,19 @@ class EventServicer(core_pb2_grpc.EventServiceServicer):
         metadata = dict(context.invocation_metadata())
         seen = last_seen(str(metadata.get("last-event-id", "")))
         events = self._feed.watch(auth.account(), request.job_id, from_seq=seen, idle=self._ping_seconds)
-        async for event in events:
-            data = b": still here\n\n" if event is None else frame(event)
+        async for batch in events:
+            data = b"".join([self._frame(event) for event in batch]) or _SIGN_OF_LIFE
             yield httpbody_pb2.HttpBody(content_type=_TYPE, data=data)
+
+    def _frame(self, event: jobs_pb2.JobEvent) -> bytes:
+        """Return an event's frame, written once for all who watch."""
+        key = (event.job.id, event.seq, event.type)
+        found = self._frames.get(key)
+        if found is None:
+            found = self._frames[key] = frame(event)
+            if len(self._frames) > _KEPT_FRAMES:
+                self._frames.popitem(last=False)
+        return found
 
 
 def last_seen(header: str) -> int:
