@@ -1,6 +1,6 @@
 # `make demo` turns a picture into a model; `make test` sets up and passes every test.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint fmt protos baseline bench chaos quality licences clean setup setup-dev
+.PHONY: help demo up test lint fmt protos baseline docs bench chaos quality licences clean setup setup-dev
 MAKEFLAGS += --no-print-directory
 
 MAQUETTE := .venv/bin/maquette
@@ -44,6 +44,9 @@ chaos: setup-dev ## Kill and pause things for longer than `make test` does
 
 quality: setup-dev ## Measure the quality of what the engines make
 	@$(PYTHON) -m quality
+
+docs: setup-dev ## Write the parts of docs/ that come from the code
+	@PYTHONPATH=. $(PYTHON) scripts/docs.py
 
 licences: setup ## Write docs/third-party-licences.md from what is installed
 	@$(PYTHON) scripts/licences.py
