@@ -40,7 +40,8 @@ bench: setup-dev ## Measure speed against peers and limits of this machine
 	@$(PYTHON) -m bench
 
 chaos: setup-dev ## Kill and pause things for longer than `make test` does
-	@MAQUETTE_CHAOS=long $(PYTHON) -m pytest tests/chaos tests/contract
+	@MAQUETTE_CHAOS_SCALE=4 MAQUETTE_CHAOS_FIGURES=quality/chaos.json $(PYTHON) -m pytest tests/chaos
+	@$(PYTHON) tests/chaos/radosgw.py $(PYTHON) -m pytest tests/contract/storage -k real || [ $$? -eq 77 ]
 
 quality: setup-dev ## Measure the quality of what the engines make
 	@$(PYTHON) -m quality

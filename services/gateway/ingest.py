@@ -26,7 +26,8 @@ from maquette.runtime.settings import GatewaySettings
 from services.gateway.backends import Backends
 from services.gateway.sniff import HEAD_BYTES, MESH_MEDIA_TYPES, sniff_mesh
 
-_CHUNK = 256 * 1024
+# Pieces arrive in up to 256 KiB: with one more it stays within the 1 MiB that storage takes at once.
+_CHUNK = 768 * 1024
 _MIB = 1 << 20
 
 

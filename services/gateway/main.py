@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from maquette.api.dialects.aigc.v1 import files_pb2_grpc, generation_pb2_grpc, system_pb2_grpc
 from maquette.api.dialects.core.v1 import core_pb2_grpc
+from maquette.runtime.memory import tune_for_streams
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.sandbox import SandboxPool
 from maquette.runtime.secrets import load_secret
@@ -117,6 +118,7 @@ async def _grpc(context: ServiceContext, parts: Parts, authenticator: Authentica
 
 def main() -> None:
     """Run the gateway."""
+    tune_for_streams()
     run_service("gateway", build)
 
 

@@ -188,8 +188,8 @@ async def running(context: ServiceContext) -> AsyncIterator[Ledger]:
             context.log.info("took over running tasks", tasks=expired)
         await ledger.beat()
         for loop in ledger.loops():
-            stack.push_async_callback(_end, asyncio.create_task(loop))
-        claiming = asyncio.create_task(ledger.dispatcher.run())
+            stack.push_async_callback(_end, _begin(loop, context))
+        claiming = _begin(ledger.dispatcher.run(), context)
         try:
             yield ledger
         finally:
@@ -209,6 +209,19 @@ async def build(context: ServiceContext) -> AsyncIterator[None]:
     """Run one replica."""
     async with running(context):
         yield
+
+
+def _begin(loop: Coroutine[Any, Any, None], context: ServiceContext) -> asyncio.Task[None]:
+    """Run a loop. One that breaks ends the service: a ledger that serves but does not claim is worse."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            context.log.error("a loop broke; stopping", exc_info=error)
+            context.stopping.set()
+
+    task = asyncio.create_task(loop)
+    task.add_done_callback(ended)
+    return task
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -18,11 +18,11 @@ from maquette.api.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 from maquette.runtime.rpc.channel import open_channel
 from tests.chaos.doors import Doors, until
 from tests.chaos.invariants import check
-from tests.chaos.scale import SCALE, chance, record
+from tests.chaos.scale import chance, record
 from tests.chaos.submitting import cancel, key_of, submit
 
 _TERMINAL = {"succeeded", "failed", "cancelled"}
-_STALLED = 200 * SCALE
+_STALLED = 200
 _WARM = 20
 _LIMIT_KIB = 64
 

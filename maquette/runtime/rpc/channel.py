@@ -18,6 +18,9 @@ __all__ = ["MESSAGE_LIMITS", "from_rpc_error", "open_channel", "translated"]
 MESSAGE_LIMITS = (
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", 4 << 20),
+    # Blobs go in chunks of 1 MiB: each in one frame, and the next one before the first is read.
+    ("grpc.http2.max_frame_size", 1 << 20),
+    ("grpc.http2.lookahead_bytes", 4 << 20),
 )
 
 

@@ -24,7 +24,8 @@ _REASON_BY_CODE = {
     grpc.StatusCode.ABORTED: "LEASE_LOST",
     grpc.StatusCode.UNAVAILABLE: "UNAVAILABLE",
     grpc.StatusCode.DEADLINE_EXCEEDED: "TIMED_OUT",
-    grpc.StatusCode.CANCELLED: "CANCELLED",
+    # Our own cancelling raises CancelledError; this is a server that ends its calls because it stops.
+    grpc.StatusCode.CANCELLED: "UNAVAILABLE",
 }
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 
@@ -16,19 +15,24 @@ from maquette.runtime.telemetry import get_logger
 MIGRATIONS = "services.jobs.migrations"
 SCHEMA = "ledger"
 
-Result = TypeVar("Result")
-
-AWAY = (
+# The connection is of no use any more. asyncpg calls a connection that broke in the middle of an
+# operation an error of its own (InternalClientError), and would hand it out again.
+BROKEN = (
+    OSError,
+    TimeoutError,
     asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+# The server is away, going, or coming: the same statement may succeed in a moment.
+AWAY = (
+    *BROKEN,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
-    asyncpg.InterfaceError,
-    OSError,
-    TimeoutError,
 )
 
 # Every statement here finds its rows by an index. Without this a plan made while a table was empty
@@ -80,22 +84,13 @@ class Database:
         ``patience`` is how many seconds to wait for a database that is away; the setting by default.
         Raises Unavailable after that, and InvalidArgument for a value that no column takes.
         """
-
-        async def call(pool: asyncpg.Pool[asyncpg.Record]) -> list[asyncpg.Record]:
-            return await pool.fetch(sql, *args)
-
-        return await self._patiently(call, self._patience if patience is None else patience)
-
-    async def _patiently(
-        self, call: Callable[[asyncpg.Pool[asyncpg.Record]], Awaitable[Result]], patience: float
-    ) -> Result:
         if self._pool is None:
             raise Unavailable("the ledger's database is not open")
-        until = self._clock.monotonic() + patience
+        until = self._clock.monotonic() + (self._patience if patience is None else patience)
         pause = 0.05
         while True:
             try:
-                return await call(self._pool)
+                return await self._fetch(self._pool, sql, args)
             except AWAY as error:
                 if self._clock.monotonic() + pause >= until:
                     raise Unavailable("the ledger's database is away") from error
@@ -105,6 +100,17 @@ class Database:
                 raise InvalidArgument("the ledger cannot hold a value that was given") from error
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.4)
+
+    @staticmethod
+    async def _fetch(
+        pool: asyncpg.Pool[asyncpg.Record], sql: str, args: tuple[Any, ...]
+    ) -> list[asyncpg.Record]:
+        async with pool.acquire() as connection:
+            try:
+                return await connection.fetch(sql, *args)
+            except BROKEN:
+                connection.terminate()
+                raise
 
 
 async def _keep(_connection: asyncpg.Connection[asyncpg.Record]) -> None:

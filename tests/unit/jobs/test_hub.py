@@ -86,6 +86,16 @@ async def test_a_number_never_given_begins_with_the_job_as_it_is() -> None:
     assert (await _all(hub, from_seq=1 << 60))[-1].type is Event.SUCCEEDED
 
 
+async def test_a_watcher_that_saw_more_of_an_epoch_than_a_restart_knows_waits_for_the_next() -> None:
+    hub = _hub()
+    _run(hub)
+    hub.load([])
+    watching = asyncio.create_task(_all(hub, from_seq=(2 << 20) + 1000))
+    await asyncio.sleep(0)
+    _succeed(hub)
+    assert [event.type for event in await watching] == [Event.SUCCEEDED]
+
+
 async def test_nothing_follows_the_terminal_event_but_deletion() -> None:
     hub = _hub()
     _run(hub)

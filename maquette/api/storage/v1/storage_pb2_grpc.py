@@ -133,14 +133,14 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SignBlobUrl(self, request, context):
-        """Makes a signed URL query for a blob: `?expires=…&kid=…&sig=…`.
+        """Makes a signed path for a blob: `/download/<filename>?token=…`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def VerifyBlobUrl(self, request, context):
-        """Checks a signed query. PERMISSION_DENIED (BAD_SIGNATURE) when forged or expired.
+        """Checks the token of a signed path. PERMISSION_DENIED (BAD_SIGNATURE) when forged or expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,9 +56,9 @@ class StorageServiceStub:
     of another account, or expired.
     """
     SignBlobUrl: _grpc.UnaryUnaryMultiCallable[_storage_pb2.SignBlobUrlRequest, _storage_pb2.SignBlobUrlResponse]
-    """Makes a signed URL query for a blob: `?expires=…&kid=…&sig=…`."""
+    """Makes a signed path for a blob: `/download/<filename>?token=…`."""
     VerifyBlobUrl: _grpc.UnaryUnaryMultiCallable[_storage_pb2.VerifyBlobUrlRequest, _storage_pb2.VerifyBlobUrlResponse]
-    """Checks a signed query. PERMISSION_DENIED (BAD_SIGNATURE) when forged or expired."""
+    """Checks the token of a signed path. PERMISSION_DENIED (BAD_SIGNATURE) when forged or expired."""
 
 @_typing.type_check_only
 class StorageServiceAsyncStub(StorageServiceStub):
@@ -88,9 +88,9 @@ class StorageServiceAsyncStub(StorageServiceStub):
     of another account, or expired.
     """
     SignBlobUrl: _aio.UnaryUnaryMultiCallable[_storage_pb2.SignBlobUrlRequest, _storage_pb2.SignBlobUrlResponse]  # type: ignore[assignment]
-    """Makes a signed URL query for a blob: `?expires=…&kid=…&sig=…`."""
+    """Makes a signed path for a blob: `/download/<filename>?token=…`."""
     VerifyBlobUrl: _aio.UnaryUnaryMultiCallable[_storage_pb2.VerifyBlobUrlRequest, _storage_pb2.VerifyBlobUrlResponse]  # type: ignore[assignment]
-    """Checks a signed query. PERMISSION_DENIED (BAD_SIGNATURE) when forged or expired."""
+    """Checks the token of a signed path. PERMISSION_DENIED (BAD_SIGNATURE) when forged or expired."""
 
 class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     """The only holder of blobs and of object-store keys.
@@ -159,7 +159,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.SignBlobUrlRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.SignBlobUrlResponse, _abc.Awaitable[_storage_pb2.SignBlobUrlResponse]]:
-        """Makes a signed URL query for a blob: `?expires=…&kid=…&sig=…`."""
+        """Makes a signed path for a blob: `/download/<filename>?token=…`."""
 
     @_abc_1.abstractmethod
     def VerifyBlobUrl(
@@ -167,6 +167,6 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.VerifyBlobUrlRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.VerifyBlobUrlResponse, _abc.Awaitable[_storage_pb2.VerifyBlobUrlResponse]]:
-        """Checks a signed query. PERMISSION_DENIED (BAD_SIGNATURE) when forged or expired."""
+        """Checks the token of a signed path. PERMISSION_DENIED (BAD_SIGNATURE) when forged or expired."""
 
 def add_StorageServiceServicer_to_server(servicer: StorageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
