@@ -29,7 +29,6 @@ What `pip install maquette[all]` brings, from each package's own metadata; versi
 # Packages that name none in their metadata, and what their licence files say.
 _READ_BY_HAND: dict[str, str] = {
     "embreex": "BSD-2-Clause",
-    "xatlas": "MIT",
 }
 # Programs and libraries of others inside those wheels; their packages' metadata names none of them.
 _INSIDE = """
@@ -45,8 +44,6 @@ _INSIDE = """
 | OpenBLAS | numpy, scipy, opencv-python-headless | BSD-3-Clause |
 | libgfortran | numpy, scipy, opencv-python-headless | GPL-3.0-or-later WITH GCC-exception-3.1 |
 | libquadmath | numpy, scipy, opencv-python-headless | LGPL-2.1-or-later |
-| LLVM | llvmlite | Apache-2.0 WITH LLVM-exception |
-| CGAL and other parts of `igl.copyleft` | libigl; never imported | GPL-3.0-or-later |
 
 `protos/third_party` holds files of googleapis, Apache-2.0.
 """
