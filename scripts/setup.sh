@@ -54,7 +54,8 @@ set_up_node() {
   if [[ -f node_modules/.ready && $(<node_modules/.ready) == "$wanted" ]]; then return; fi
   command -v npm >/dev/null || die "tests and lint need Node 20 with npm (the mesh itself does not)"
   say "Installing the tools in package-lock.json …"
-  npm ci --no-audit --no-fund --loglevel=error || die "npm ci failed (see above)"
+  # Not `npm ci`: it wants the packages of every other platform in the lock file too.
+  npm install --no-save --no-audit --no-fund --loglevel=error || die "npm install failed (see above)"
   printf '%s\n' "$wanted" > node_modules/.ready
 }
 

@@ -117,9 +117,13 @@ class NodeServicer(jobs_pb2_grpc.NodeServiceServicer):
         try:
             while True:
                 command = asyncio.create_task(live.commands.get())
-                await asyncio.wait({command, reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                try:
+                    await asyncio.wait({command, reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    # A stream that goes must not take a command with it that is meant for the next.
+                    if not command.done():
+                        command.cancel()
                 if reading.done() or stopping.done():
-                    command.cancel()
                     return
                 yield command.result()
         finally:

@@ -17,9 +17,9 @@ from typing import Protocol, TypeVar
 from maquette.runtime.errors import Internal
 from services.storage.spool import Spool
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 256 * 1024
 """Size of the pieces a read yields."""
-BATCH_CHUNKS = 2
+BATCH_CHUNKS = 4
 """Pieces read in one turn of a thread; a stream holds two such batches at most."""
 
 T = TypeVar("T")
