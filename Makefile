@@ -1,6 +1,6 @@
 # `make demo` turns a picture into a model; `make test` sets up and passes every test.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint fmt protos baseline docs bench chaos quality licences clean setup setup-dev
+.PHONY: help demo up test lint fmt protos baseline docs pictures bench chaos quality licences clean setup setup-dev
 MAKEFLAGS += --no-print-directory
 
 MAQUETTE := .venv/bin/maquette
@@ -48,6 +48,9 @@ quality: setup-dev ## Measure the quality of what the engines make
 
 docs: setup-dev ## Write the parts of docs/ that come from the code
 	@PYTHONPATH=. $(PYTHON) scripts/docs.py
+
+pictures: setup-dev ## Draw docs/images from the samples
+	@PYTHONPATH=. $(PYTHON) scripts/pictures.py
 
 licences: setup ## Write docs/third-party-licences.md from what is installed
 	@$(PYTHON) scripts/licences.py

@@ -13,11 +13,21 @@ from maquette.runtime.sandbox import (
     WorkerCrashed,
     WorkerSpec,
 )
-from maquette.runtime.settings import GatewaySettings
+from maquette.runtime.settings import CapabilitySettings, GatewaySettings
 from services.gateway.ingest import FileFacts
 
 _TARGET = "maquette.geometry.inspect:inspect_image_file"
-INSPECTOR_SPEC = WorkerSpec("inspect", modules=("maquette.geometry.inspect",), recycle_after=200)
+
+
+def inspector_spec(settings: CapabilitySettings) -> WorkerSpec:
+    """Return what the workers are: confined by the same settings as those of capabilities."""
+    return WorkerSpec(
+        "inspect",
+        modules=("maquette.geometry.inspect",),
+        require_confinement=settings.require_confinement,
+        uid_base=settings.uid_base,
+        recycle_after=200,
+    )
 
 
 class SandboxInspector:
@@ -29,6 +39,17 @@ class SandboxInspector:
 
     async def inspect(self, path: Path) -> FileFacts:
         """Decode the whole picture. Raises `InvalidArgument` (INVALID_INPUT_FILE) with what is wrong."""
+        try:
+            return await self._look(path)
+        except (TimedOut, WorkerCrashed):
+            # The worker may have died of something else; a picture is blamed by a fresh one too.
+            pass
+        try:
+            return await self._look(path)
+        except (OutOfMemory, TimedOut, WorkerCrashed) as error:
+            raise _too_much() from error
+
+    async def _look(self, path: Path) -> FileFacts:
         limits = {"max_side": self._limits.max_image_side, "max_bytes": self._limits.max_image_mib << 20}
         try:
             facts = await self._pool.call(

@@ -15,7 +15,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 from maquette.runtime.errors import Internal, MaquetteError, ResourceExhausted
@@ -89,7 +89,7 @@ class Spool:
         if self._writing is not None:
             self._writing.add_done_callback(lambda done: done.cancelled() or done.exception())
         # Not awaited by a task that may be cancelled again: the thread does it in any case.
-        removal = self._executor.submit(self._remove)
+        removal = self._executor.submit(self.remove)
         await asyncio.shield(asyncio.wrap_future(removal))
 
     async def _hand_over(self) -> None:
@@ -127,7 +127,8 @@ class Spool:
         with self._lock:
             os.fsync(self._descriptor)
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Close the file and remove it if it was not published (blocking)."""
         with self._lock:
             if self._closed:
                 return
@@ -135,6 +136,22 @@ class Spool:
             # Unlinked before the lock on the file goes: no cleaner sees it in between.
             self.path.unlink(missing_ok=True)
             os.close(self._descriptor)
+
+
+async def open_spool(executor: Executor, folder: Path, *, durable: bool) -> Spool:
+    """Create a spool file in a thread; a caller that is cancelled meanwhile leaves none behind."""
+    creating = executor.submit(create_spool, executor, folder, durable=durable)
+    try:
+        return await asyncio.shield(asyncio.wrap_future(creating))
+    except asyncio.CancelledError:
+        creating.add_done_callback(_drop)
+        raise
+
+
+def _drop(creating: Future[Spool]) -> None:
+    """Remove a spool that nobody waits for any more."""
+    if not creating.cancelled() and creating.exception() is None:
+        creating.result().remove()
 
 
 def create_spool(executor: Executor, folder: Path, *, durable: bool) -> Spool:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from maquette.runtime.errors import InvalidArgument, NotFound
 from services.storage.backends.base import BlobStat, Source, Verified, in_thread, stream
-from services.storage.spool import Spool, clean_spools, create_spool, disk_errors
+from services.storage.spool import Spool, clean_spools, disk_errors, open_spool
 
 _SPOOL_FOLDER = "incoming"
 
@@ -35,9 +35,7 @@ class LocalBackend:
 
     async def open_spool(self) -> Spool:
         """Open a temporary file on the same file system."""
-        return await in_thread(
-            self._executor, lambda: create_spool(self._executor, self._spools, durable=True)
-        )
+        return await open_spool(self._executor, self._spools, durable=True)
 
     async def publish(self, spool: Spool) -> bool:
         """Rename a finished spool into place; False if the blob was there before."""

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from maquette.runtime.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from services.storage.backends.base import BlobStat, Source, Verified, in_thread, stream
-from services.storage.spool import Spool, clean_spools, create_spool, disk_errors
+from services.storage.spool import Spool, clean_spools, disk_errors, open_spool
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -94,9 +94,7 @@ class S3Backend:
 
     async def open_spool(self) -> Spool:
         """Open a temporary file; it need not survive, so it is not synced."""
-        return await in_thread(
-            self._executor, lambda: create_spool(self._executor, self._spools, durable=False)
-        )
+        return await open_spool(self._executor, self._spools, durable=False)
 
     async def publish(self, spool: Spool) -> bool:
         """Send a finished spool; False, and nothing sent, if the blob is there already."""
