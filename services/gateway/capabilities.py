@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from maquette.api.capability.v1 import capability_pb2
 from maquette.api.jobs.v1 import jobs_pb2
@@ -16,7 +17,7 @@ _FRESH_SECONDS = 1.0
 _STALE_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Capabilities:
     """The union of what live nodes announced."""
 
@@ -27,7 +28,7 @@ class Capabilities:
         """Every engine of every node that is not draining."""
         return tuple(engine for node in self.nodes if not node.draining for engine in node.engines)
 
-    @property
+    @cached_property
     def working(self) -> tuple[capability_pb2.Engine, ...]:
         """Engines that can run a task."""
         return tuple(e for e in self.engines if e.state != capability_pb2.ENGINE_STATE_UNAVAILABLE)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # generic in their stubs only
     _Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]]
     _Context = grpc.aio.ServicerContext[Any, Any]
 
+_LONGEST_MESSAGE = 500
 _log = get_logger()
 
 
@@ -33,6 +34,7 @@ class PublicDoor(grpc.aio.ServerInterceptor):
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
+        self._wrapped: dict[str, _Handler] = {}
 
     async def intercept_service(
         self, continuation: _Continuation, details: grpc.HandlerCallDetails
@@ -41,43 +43,46 @@ class PublicDoor(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None or not details.method.startswith(f"/{DIALECTS}"):
             return handler
-        if handler.response_streaming:
-            return self._wrap_stream(handler, details)
-        return self._wrap_unary(handler, details)
+        # A method's handler is the same at each call, so it is wrapped once.
+        wrapped = self._wrapped.get(details.method)
+        if wrapped is None:
+            wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
+            wrapped = self._wrapped[details.method] = wrap(handler, details.method)
+        return wrapped
 
-    def _wrap_unary(self, handler: _Handler, details: grpc.HandlerCallDetails) -> _Handler:
+    def _wrap_unary(self, handler: _Handler, method: str) -> _Handler:
         streaming = bool(handler.request_streaming)
         behaviour: Any = handler.stream_unary if streaming else handler.unary_unary
 
         async def serve(request: Any, context: _Context) -> Any:
             try:
-                await self._enter(request, details)
+                await self._enter(request, context)
                 return await behaviour(request, context)
             except (asyncio.CancelledError, grpc.aio.AbortError):
                 raise
             except Exception as error:  # noqa: BLE001 — this is where errors end
-                await _abort(context, error, details.method)
+                await _abort(context, error, method)
 
         make = grpc.stream_unary_rpc_method_handler if streaming else grpc.unary_unary_rpc_method_handler
         return _remade(make, serve, handler)
 
-    def _wrap_stream(self, handler: _Handler, details: grpc.HandlerCallDetails) -> _Handler:
+    def _wrap_stream(self, handler: _Handler, method: str) -> _Handler:
         behaviour: Any = handler.unary_stream
 
         async def serve(request: Any, context: _Context) -> AsyncIterator[Any]:
             try:
-                await self._enter(request, details)
+                await self._enter(request, context)
                 async for response in behaviour(request, context):
                     yield response
             except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
                 raise
             except Exception as error:  # noqa: BLE001 — this is where errors end
-                await _abort(context, error, details.method)
+                await _abort(context, error, method)
 
         return _remade(grpc.unary_stream_rpc_method_handler, serve, handler)
 
-    async def _enter(self, request: Any, details: grpc.HandlerCallDetails) -> None:
-        metadata = details.invocation_metadata or ()
+    async def _enter(self, request: Any, context: _Context) -> None:
+        metadata = context.invocation_metadata() or ()
         headers = {name: value for name, value in metadata if isinstance(value, str)}
         bind_contextvars(request_id=headers.get("x-request-id", ""))
         set_principal(await self._authenticator.authenticate(Credentials(headers)))
@@ -101,6 +106,8 @@ async def _abort(context: _Context, error: Exception, method: str) -> None:
     REFUSALS.labels(error.reason).inc()
     # Header values are ASCII; what is not is written as JSON escapes.
     body = json.dumps(error_fields(error), ensure_ascii=True, separators=(",", ":"))
+    # It travels in headers too; what people read is in the body.
+    error.message = error.message[:_LONGEST_MESSAGE]
     shaped = (("x-error-json", body), ("x-http-status", str(http_status(error))))
     await context.abort(error.row.code, _ascii(error.message), (*trailing_metadata(error), *shaped))
 

@@ -195,6 +195,7 @@ def _write_all(file: int, data: bytes) -> None:
 
 def sweep_spool(folder: Path) -> None:
     """Remove what a gateway that was killed left behind."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # As root, workers of other uids pass through it to their own folders.
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     for left in folder.glob("picture-*"):
         left.unlink(missing_ok=True)

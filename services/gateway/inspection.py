@@ -17,13 +17,14 @@ from maquette.runtime.settings import CapabilitySettings, GatewaySettings
 from services.gateway.ingest import FileFacts
 
 _TARGET = "maquette.geometry.inspect:inspect_image_file"
+_MODULE = _TARGET.partition(":")[0]
 
 
 def inspector_spec(settings: CapabilitySettings) -> WorkerSpec:
     """Return what the workers are: confined by the same settings as those of capabilities."""
     return WorkerSpec(
         "inspect",
-        modules=("maquette.geometry.inspect",),
+        modules=(_MODULE,),
         require_confinement=settings.require_confinement,
         uid_base=settings.uid_base,
         recycle_after=200,
@@ -40,14 +41,16 @@ class SandboxInspector:
     async def inspect(self, path: Path) -> FileFacts:
         """Decode the whole picture. Raises `InvalidArgument` (INVALID_INPUT_FILE) with what is wrong."""
         try:
-            return await self._look(path)
-        except (TimedOut, WorkerCrashed):
-            # The worker may have died of something else; a picture is blamed by a fresh one too.
-            pass
-        try:
-            return await self._look(path)
+            try:
+                return await self._look(path)
+            except (TimedOut, WorkerCrashed):
+                # A worker can die of something else: only a second one's end is the picture's fault.
+                return await self._look(path)
         except (OutOfMemory, TimedOut, WorkerCrashed) as error:
-            raise _too_much() from error
+            raise InvalidArgument(
+                "The picture is damaged: reading it takes too much time or memory.",
+                reason="INVALID_INPUT_FILE",
+            ) from error
 
     async def _look(self, path: Path) -> FileFacts:
         limits = {"max_side": self._limits.max_image_side, "max_bytes": self._limits.max_image_mib << 20}
@@ -63,9 +66,4 @@ class SandboxInspector:
             if error.kind != "UnreadableImage":
                 raise
             raise InvalidArgument(error.message, reason="INVALID_INPUT_FILE") from error
-        except (OutOfMemory, TimedOut, WorkerCrashed) as error:
-            raise InvalidArgument(
-                "The picture is damaged: reading it takes too much time or memory.",
-                reason="INVALID_INPUT_FILE",
-            ) from error
         return FileFacts(facts["format"], facts["media_type"])

@@ -32,9 +32,10 @@ from services.gateway.envoy.config import edge_target
 from services.gateway.feed import Feed
 from services.gateway.grpc_door import PublicDoor
 from services.gateway.ingest import ImageInspector, Ingestor, sweep_spool
-from services.gateway.inspection import INSPECTOR_SPEC, SandboxInspector
+from services.gateway.inspection import SandboxInspector, inspector_spec
 from services.gateway.mirror import Mirror
-from services.gateway.routes import public_routes
+from services.gateway.routes import DIALECTS, public_routes
+from services.gateway.uploads import Uploads
 
 
 @asynccontextmanager
@@ -46,7 +47,11 @@ async def build(context: ServiceContext) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         backends = await stack.enter_async_context(open_backends(settings))
         pool = await stack.enter_async_context(
-            SandboxPool.open(INSPECTOR_SPEC, workers=limits.inspect_processes, workspace=settings.tmp_dir)
+            SandboxPool.open(
+                inspector_spec(settings.capability),
+                workers=limits.inspect_processes,
+                workspace=settings.tmp_dir,
+            )
         )
         feed = Feed(backends, Mirror(kept_jobs=limits.kept_jobs, kept_events=limits.kept_events))
         await stack.enter_async_context(_running(feed, context))
@@ -73,7 +78,7 @@ def _dialect_parts(context: ServiceContext, backends: Backends, feed: Feed, inge
         backends=backends,
         feed=feed,
         nodes=nodes,
-        submitter=ImageSubmitter(backends, feed, nodes, ingestor, body),
+        submitter=ImageSubmitter(backends, feed, nodes, Uploads(backends, context.clock), ingestor, body),
         clock=context.clock,
         base_url=context.settings.base_url,
         limits=limits,
@@ -102,7 +107,12 @@ async def _running(feed: Feed, context: ServiceContext) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _grpc(context: ServiceContext, parts: Parts, authenticator: Authenticator) -> AsyncIterator[None]:
     settings = context.settings
-    server = create_server(settings, extra=[PublicDoor(authenticator)], max_concurrent_streams=16_384)
+    server = create_server(
+        settings,
+        extra=[PublicDoor(authenticator)],
+        own_errors=(f"/{DIALECTS}",),
+        max_concurrent_streams=16_384,
+    )
     system_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts), server)
     files_pb2_grpc.add_FileServiceServicer_to_server(FileServicer(parts), server)
     generation_pb2_grpc.add_MeshGenerationServiceServicer_to_server(MeshGenerationServicer(parts), server)

@@ -81,6 +81,8 @@ class Mirror:
         self._open: dict[str, Entry] = {}
         self._ended: OrderedDict[str, Entry] = OrderedDict()
         self._by_public_id: dict[str, str] = {}
+        self._deleted: OrderedDict[str, int] = OrderedDict()
+        """By job id, the least sequence number that is news after its deletion."""
 
     def __len__(self) -> int:
         return len(self._open) + len(self._ended)
@@ -103,7 +105,10 @@ class Mirror:
         job = event.job
         entry = self._open.get(job.id) or self._ended.get(job.id)
         if event.type == jobs_pb2.EVENT_TYPE_DELETED:
-            return self._forget_one(job)
+            return self._forget_one(event)
+        if job.seq < self._deleted.get(job.id, 0):
+            # Read before the deletion, answered after it.
+            return Entry(job, deque((event,)))
         if entry is None:
             entry = Entry(job, deque((event,), maxlen=self._kept_events))
             self._by_public_id[job.public_id] = job.id
@@ -132,8 +137,12 @@ class Mirror:
         for entry in self._entries():
             entry.wake()
 
-    def _forget_one(self, job: jobs_pb2.Job) -> Entry:
+    def _forget_one(self, event: jobs_pb2.JobEvent) -> Entry:
         """Drop a job whose result or whole self was deleted: only `jobs` knows which."""
+        job = event.job
+        self._deleted[job.id] = max(self._deleted.get(job.id, 0), event.seq or job.seq + 1)
+        if len(self._deleted) > self._kept_jobs:
+            self._deleted.popitem(last=False)
         entry = self._open.pop(job.id, None) or self._ended.pop(job.id, None)
         if entry is not None:
             self._drop(entry)

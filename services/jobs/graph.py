@@ -13,6 +13,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 UNFINISHED = 0.99
 """Most that is shown of a job that has not succeeded yet."""
+_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,12 @@ def check_graph(nodes: Sequence[Node]) -> None:
 
 
 def job_fraction(shares: Iterable[Share]) -> float:
-    """Return the weighted share of a job that is done, 0–1."""
+    """Return the weighted share of a job that is done, 0–1, to four digits."""
     total = done = 0.0
     for share in shares:
         total += share.weight
         done += share.weight * min(max(share.fraction, 0.0), 1.0)
-    return done / total if total else 0.0
+    return round(done / total, _DIGITS) if total else 0.0
 
 
 class ProgressBook:

@@ -206,9 +206,9 @@ class Runner:
                 lease.job_id,
                 Progress(
                     fraction,
-                    progress.stage or lease.phase,
-                    progress.message,
-                    progress.upstream_status,
+                    _storable(progress.stage) or lease.phase,
+                    _storable(progress.message),
+                    _storable(progress.upstream_status),
                     seconds(progress.eta) if progress.HasField("eta") else None,
                 ),
                 attempt=lease.attempt,
@@ -242,6 +242,7 @@ class Runner:
     async def _failed(self, attempt: Attempt, error: MaquetteError) -> None:
         lease, parts = attempt.lease, self._parts
         attempt.ending = True
+        error.message = _storable(error.message)
         node_id = attempt.placement.node_id
         if error.reason in ("NODE_LOST", "UNAVAILABLE"):
             parts.registry.suspect(node_id)
@@ -376,3 +377,8 @@ def _artifact(attempt: Attempt, output: capability_pb2.TaskOutput) -> Mapping[st
         "media_type": output.media_type,
         "meta": from_struct(output.meta),
     }
+
+
+def _storable(text: str) -> str:
+    """Return a node's text as PostgreSQL can hold it: a NUL must not keep a task from ending."""
+    return text.replace("\x00", "")

@@ -186,3 +186,10 @@ class Uploads:
         if upload is None:
             raise NotFound("there is no such upload, or it has expired")
         return upload
+
+    async def delete(self, account_id: str, upload_id: str) -> str:
+        """Forget an upload and return the digest of its bytes. Raises NotFound."""
+        digest = await self._rows.delete_upload(account_id, upload_id)
+        if digest is None:
+            raise NotFound("there is no such upload")
+        return digest

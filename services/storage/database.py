@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import asyncpg
 
 from maquette.runtime.clock import Clock
-from maquette.runtime.errors import Unavailable
+from maquette.runtime.errors import InvalidArgument, Unavailable
 from maquette.runtime.migrations import migrate
 from maquette.runtime.telemetry import get_logger
 
@@ -62,7 +62,8 @@ class Database:
     async def transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` in a transaction and return what it returns.
 
-        Raises Unavailable when the database stays away for longer than the wait.
+        Raises Unavailable when the database stays away for longer than the wait, and
+        InvalidArgument for a value that no column takes.
         """
 
         async def atomic(connection: Connection) -> T:
@@ -88,6 +89,9 @@ class Database:
                 if self._clock.monotonic() + pause > end:
                     raise Unavailable("the database is away") from error
                 get_logger().warning("database away", error=repr(error))
+            except asyncpg.DataError as error:
+                # A NUL in a text: the same value is refused for ever.
+                raise InvalidArgument("storage cannot hold a value that was given") from error
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 

@@ -45,6 +45,7 @@ _FIND_UPLOAD = """
     SELECT upload.*, blob.size FROM assets.upload JOIN assets.blob USING (digest)
      WHERE account_id = $1 AND (id = $2 OR path = $3) AND expires_at > $4
 """
+_DELETE_UPLOAD = "DELETE FROM assets.upload WHERE account_id = $1 AND id = $2 RETURNING digest"
 _DELETE_EXPIRED_UPLOADS = """
     DELETE FROM assets.upload
      WHERE id IN (SELECT id FROM assets.upload WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)
@@ -160,6 +161,11 @@ class Rows:
             return None
         values = dict(row)
         return Upload(**{**values, "kind": UploadKind(values["kind"])})
+
+    async def delete_upload(self, account_id: str, upload_id: str) -> str | None:
+        """Forget an account's upload and return the digest of its bytes; None when there is none."""
+        digest: str | None = await self._fetchval(_DELETE_UPLOAD, account_id, upload_id)
+        return digest
 
     async def delete_expired_uploads(self, now: datetime, limit: int) -> list[str]:
         """Forget expired uploads and return the digests they referred to."""

@@ -13,9 +13,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from maquette.api.storage.v1 import storage_pb2 as pb
 from maquette.api.storage.v1 import storage_pb2_grpc
 from maquette.runtime.clock import Clock
-from maquette.runtime.errors import InvalidArgument
+from maquette.runtime.errors import InvalidArgument, MaquetteError
 from maquette.runtime.grants import Grant
 from maquette.runtime.rpc.bounds import validate
+from maquette.runtime.telemetry import get_logger
 from services.storage.access import Doors
 from services.storage.blobs import Blobs, Uploads
 from services.storage.filenames import safe_filename
@@ -125,6 +126,18 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
             raise InvalidArgument("id or path is required")
         upload = await self._parts.uploads.find(request.account_id, upload_id=request.id, path=request.path)
         return pb.GetUploadResponse(upload=_upload(upload))
+
+    async def DeleteUpload(  # noqa: N802
+        self, request: pb.DeleteUploadRequest, context: _Context
+    ) -> pb.DeleteUploadResponse:
+        """Forget an upload. Its bytes go now, or with the sweep when `jobs` cannot be asked now."""
+        self._privileged(context)
+        digest = await self._parts.uploads.delete(request.account_id, request.id)
+        try:
+            await self._parts.remover.release([digest])
+        except MaquetteError as error:
+            get_logger().warning("bytes of a deleted upload stay until the sweep", why=error.message)
+        return pb.DeleteUploadResponse()
 
     async def SignBlobUrl(self, request: pb.SignBlobUrlRequest, context: _Context) -> pb.SignBlobUrlResponse:  # noqa: N802
         """Make a link that opens one blob for some time."""

@@ -18,6 +18,10 @@ __all__ = ["MESSAGE_LIMITS", "from_rpc_error", "open_channel", "translated"]
 MESSAGE_LIMITS = (
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", 4 << 20),
+    # Envoy lets in 32 KiB of headers, as the cookies of all that was ever served from localhost, and
+    # tells the path twice. By itself gRPC refuses some calls above 8 KiB and all above 16.
+    ("grpc.max_metadata_size", 80 << 10),
+    ("grpc.absolute_max_metadata_size", 96 << 10),
     # Blobs go in chunks of 1 MiB: each in one frame, and the next one before the first is read.
     ("grpc.http2.max_frame_size", 1 << 20),
     ("grpc.http2.lookahead_bytes", 4 << 20),
@@ -45,8 +49,8 @@ class _Method:
 class _Identified(grpc.aio.Channel):
     """A channel whose calls say who we are.
 
-    Not by client interceptors: those put a task, and before a stream a queue, between a caller and
-    each of its calls, which costs the caller about as much as the call itself.
+    Not by client interceptors: those put a task before each call and a queue before each stream. Without
+    them sending 256 KiB chunks took a fifth less processor time, unary calls about a twentieth.
     """
 
     def __init__(self, channel: grpc.aio.Channel, pairs: Sequence[tuple[str, str]]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # generic in their stubs only
     _Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]]
     _Context = grpc.aio.ServicerContext[Any, Any]
 
+_LONGEST_MESSAGE = 2000
 _log = get_logger()
 
 
@@ -80,16 +81,30 @@ class InternalDoor(grpc.aio.ServerInterceptor):
 
 
 class ErrorMapping(grpc.aio.ServerInterceptor):
-    """Check bounds on the way in; turn raised errors into rich statuses on the way out."""
+    """Check bounds on the way in; turn raised errors into rich statuses on the way out.
+
+    Methods that begin with one of ``except_for`` are left to an interceptor further in.
+    """
+
+    def __init__(self, except_for: tuple[str, ...] = ()) -> None:
+        self._except_for = ("/grpc.", *except_for)
+        self._wrapped: dict[str, _Handler] = {}
 
     async def intercept_service(
         self, continuation: _Continuation, details: grpc.HandlerCallDetails
     ) -> _Handler | None:
         """Wrap the handler found for the call."""
         handler = await continuation(details)
-        if handler is None or details.method.startswith("/grpc."):
+        if handler is None or details.method.startswith(self._except_for):
             return handler
-        method = details.method
+        # A method's handler is the same at each call, so it is wrapped once.
+        wrapped = self._wrapped.get(details.method)
+        if wrapped is None:
+            wrapped = self._wrapped[details.method] = self._wrap(handler, details.method)
+        return wrapped
+
+    @staticmethod
+    def _wrap(handler: _Handler, method: str) -> _Handler:
 
         def unary(behaviour: Callable[..., Any]) -> Callable[..., Any]:
             async def call(request: Any, context: _Context) -> Any:
@@ -128,4 +143,6 @@ async def _abort(context: _Context, error: Exception, method: str) -> None:
     if not isinstance(error, MaquetteError):
         _log.error("call failed", method=method, exc_info=error)
         error = Internal("internal error")
+    # It travels in headers, twice.
+    error.message = error.message[:_LONGEST_MESSAGE]
     await context.abort(error.row.code, error.message, trailing_metadata(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,18 +23,20 @@ def create_server(
     *,
     open_services: Iterable[str] = (),
     extra: Sequence[grpc.aio.ServerInterceptor] = (),
+    own_errors: tuple[str, ...] = (),
     max_concurrent_streams: int = 4096,
 ) -> grpc.aio.Server:
     """Create a server behind the internal door.
 
     ``open_services`` (full names) need no internal secret. ``extra`` interceptors run inside
-    the error mapping's reach, in the order given.
+    the error mapping's reach, in the order given; methods that begin with one of ``own_errors``
+    (``/package.Service/Method``) have their bounds checked and their errors written by those alone.
     """
     return grpc.aio.server(
         interceptors=[
             *server_interceptors(),
             InternalDoor(load_secret(settings, "internal"), open_services=frozenset(open_services)),
-            ErrorMapping(),
+            ErrorMapping(own_errors),
             *extra,
         ],
         options=[
@@ -83,11 +84,10 @@ async def _bind(server: grpc.aio.Server, address: str, tls: TlsSettings) -> None
         path = Path(address.removeprefix("unix:"))
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
-            server.add_insecure_port(address)
-        finally:
-            os.umask(before)
+        server.add_insecure_port(address)
+        # Before the server accepts anybody. Not by a umask: that is the whole process's, also of threads
+        # that make folders.
+        path.chmod(0o600)
         return
     credentials = await asyncio.to_thread(_server_credentials, tls)
     if credentials is None:

@@ -34,7 +34,8 @@ def publish(private: Path, shared: Path) -> bool:
 
 @contextmanager
 def _locked(shared: Path, kind: int) -> Iterator[None]:
-    shared.mkdir(parents=True, exist_ok=True, mode=0o700)
+    shared.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    shared.mkdir(exist_ok=True, mode=0o700)
     fd = os.open(shared / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, kind)

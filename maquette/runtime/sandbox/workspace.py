@@ -174,7 +174,8 @@ class CallFolder:
 
 
 def _root(preferred: Path) -> Path:
-    preferred.mkdir(parents=True, exist_ok=True, mode=0o711)
+    preferred.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+    preferred.mkdir(exist_ok=True, mode=0o711)
     if os.geteuid() != 0 or reachable(preferred):
         return preferred
     shared = Path(tempfile.gettempdir()) / f"maquette-work-{os.geteuid()}"

@@ -72,11 +72,20 @@ def give_tree(folder: Path, uid: int) -> None:
 def make_data_folder(settings: Settings) -> None:
     """Make the data folder and the folder of sockets.
 
-    As root others may pass, not look, so that PostgreSQL's user gets to its own; and Envoy's user
-    may put its admin socket beside ours (sticky: it cannot remove them).
+    As root others may pass, not look, so that PostgreSQL's user gets to its own and a worker's user
+    to its work; and Envoy's user may put its admin socket beside ours (sticky: it cannot remove them).
     """
     if not settings.data_dir.exists():
         make_folder(settings.data_dir, 0o711 if is_root() else 0o700)
+    for name in ("blobs", "cache"):
+        _close_folder(settings.data_dir / name, 0o700)
+    _close_folder(settings.tmp_dir, 0o711 if is_root() else 0o700)
     make_folder(settings.run_dir, 0o1731 if is_root() else 0o700)
     if is_root():
         os.chown(settings.run_dir, 0, ENVOY_UID)
+
+
+def _close_folder(path: Path, mode: int) -> None:
+    """Make a folder of ours with this mode, or give it to one that is there. A link is the operator's."""
+    if not path.is_symlink():
+        make_folder(path, mode)

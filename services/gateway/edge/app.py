@@ -52,7 +52,7 @@ def edge_app(parts: EdgeParts, sockets: Sockets, secret: bytes) -> ASGIApp:
     routes: list[BaseRoute] = [Route(HEALTH_PATH, _health)]
     at_edge = (route for route in public_routes() if route.at_edge)
     routes += [_route(route, handlers[route.rpc](route)) for route in at_edge]
-    handlers_of_errors = {MaquetteError: _refused, HTTPException: _not_found}
+    handlers_of_errors = {MaquetteError: _refused, HTTPException: _not_found, Exception: _failed}
     return _Door(Starlette(routes=routes, exception_handlers=handlers_of_errors), parts, secret)
 
 
@@ -73,6 +73,11 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 async def _not_found(_request: Request, _error: Exception) -> Response:
     return _error_response(NotFound("There is no such route."))
+
+
+async def _failed(_request: Request, _error: Exception) -> Response:
+    # It is raised again after this answer, and logged by the door.
+    return _error_response(Internal("The request failed."))
 
 
 def _error_response(error: MaquetteError) -> Response:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 _MAX_NAME = 150
 _UNSAFE = frozenset('<>:"|?*\\/%')
-_RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*$")
+_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,100})\s*-\s*(\d{0,100})\s*$", re.ASCII)
 
 
 class Unsatisfiable(ValueError):

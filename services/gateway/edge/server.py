@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -78,10 +77,9 @@ def _listen(target: str) -> socket.socket:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)
-    try:
-        listening.bind(str(path))
-    finally:
-        os.umask(before)
+    listening.bind(str(path))
+    # Before anybody can connect. Not by a umask: that is the whole process's, also of threads that make
+    # folders.
+    path.chmod(0o600)
     listening.listen(_BACKLOG)
     return listening

@@ -22,6 +22,8 @@ from services.gateway.json_writer import write_json
 _MAX_OTHER_BYTES = 64 * 1024
 _MAX_PARTS = 16
 _MAX_FILENAME = 1024
+# RFC 2046 allows 70.
+_MAX_BOUNDARY = 128
 
 
 @dataclass(slots=True)
@@ -159,4 +161,6 @@ def _boundary(request: Request) -> bytes:
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not boundary:
         raise InvalidArgument("The content type must be multipart/form-data with a boundary.")
+    if len(boundary) > _MAX_BOUNDARY:
+        raise InvalidArgument(f"The form's boundary is longer than {_MAX_BOUNDARY}.")
     return boundary

@@ -139,6 +139,8 @@ def _stripped_headers() -> list[Json]:
         {"remove": "x-error-json"},
         {"remove": "x-http-status"},
         {"remove_on_match": {"key_matcher": {"prefix": "x-maquette-"}}},
+        # Deadlines, encodings and statuses of gRPC are ours to set.
+        {"remove_on_match": {"key_matcher": {"prefix": "grpc-"}}},
     ]
 
 

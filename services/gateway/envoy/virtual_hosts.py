@@ -33,6 +33,7 @@ def virtual_hosts(settings: Settings) -> list[Json]:
             *_foreign_origin(settings),
             *_preflight(settings),
             _grpc_client(),
+            *_sockets(settings),
             *_routes(settings),
             _refuse({"prefix": "/"}, 404, ""),
         ],
@@ -104,6 +105,16 @@ def _grpc_client() -> Json:
     return _refuse({"prefix": "/", "headers": [grpc]}, 404, "")
 
 
+def _sockets(settings: Settings) -> Iterator[Json]:
+    """Serve WebSockets, and refuse upgrades of every other route: what is behind it knows none."""
+    upgrade = {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}
+    for route in public_routes():
+        if route.option.websocket:
+            match = _path_match(route) | {"headers": [_verb(route.verb), upgrade]}
+            yield _served(match, route, settings)
+    yield _refuse({"prefix": "/", "headers": [upgrade]}, 400, "This route is no WebSocket.")
+
+
 def _cors_policy(settings: Settings) -> Json:
     if "*" in settings.allowed_origins:
         origins: list[Json] = [{"safe_regex": {"regex": ".*"}}]
@@ -136,8 +147,6 @@ def _one_route(route: PublicRoute, settings: Settings) -> Iterator[Json]:
         if route.has_body and largest:
             yield _refuse(_and(match, _longer_than(largest)), 413, "")
         if route.option.websocket:
-            upgrade = {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}
-            yield _served(_and(match, upgrade), route, settings)
             yield _refuse(match, 426, "This route is a WebSocket.", {"upgrade": "websocket"})
             continue
         yield from _with_media_type(match, route, settings)

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from maquette.runtime.clock import Clock
-from maquette.runtime.errors import InvalidArgument, Unavailable
+from maquette.runtime.errors import Internal, InvalidArgument, Unavailable
 from maquette.runtime.migrations import migrate
 from maquette.runtime.telemetry import get_logger
 
@@ -98,6 +98,10 @@ class Database:
             except asyncpg.DataError as error:
                 # A NUL in a text, a number out of range: the same value is refused for ever.
                 raise InvalidArgument("the ledger cannot hold a value that was given") from error
+            except asyncpg.IntegrityConstraintViolationError as error:
+                # Rows that contradict each other, as two files of one name: doing it again is no help.
+                get_logger().error("rows refused", constraint=error.constraint_name, exc_info=error)
+                raise Internal("the ledger refused the rows", reason="PROCESSING_FAILED") from error
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.4)
 

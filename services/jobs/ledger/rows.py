@@ -32,7 +32,7 @@ def read_job(row: asyncpg.Record) -> Job:
         requested_model=row["requested_model"],
         started=row["started_at"],
         ended=row["ended_at"],
-        progress=Progress(row["fraction"], row["stage"], row["message"]),
+        progress=Progress(round(row["fraction"], 4), row["stage"], row["message"]),
         error_reason=row["error_reason"],
         error_message=row["error_message"],
         model_used=row["model_used"],

@@ -27,7 +27,8 @@ class LocalBackend:
         self._spools = root / _SPOOL_FOLDER
         self._executor = executor
         with disk_errors():
-            self._spools.mkdir(mode=0o700, parents=True, exist_ok=True)
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._spools.mkdir(mode=0o700, exist_ok=True)
 
     def path(self, digest: str) -> Path:
         """Return where a blob lies, whether it is there or not."""

@@ -88,6 +88,14 @@ class MemoryStorage(storage_pb2_grpc.StorageServiceServicer):
                 return storage_pb2.GetUploadResponse(upload=upload)
         raise NotFound("no such upload")
 
+    async def DeleteUpload(self, request, context):
+        upload = self.uploads.pop(request.id, None)
+        if upload is None or upload.account_id != request.account_id:
+            raise NotFound("no such upload")
+        if all(other.digest != upload.digest for other in self.uploads.values()):
+            del self.blobs[upload.digest]
+        return storage_pb2.DeleteUploadResponse()
+
     async def ReadBlob(self, request, context):
         if request.digest not in self.blobs:
             raise NotFound("no such blob")

@@ -321,3 +321,42 @@ def test_the_inspectors_survive_what_they_refuse(client, gateway, png):
         client.post(IMAGE, files={"file": ("x.png", data)})
     assert client.post(IMAGE, files={"file": ("x.png", png)}).status_code == 200
     assert gateway.gateway.poll() is None
+
+
+def test_headers_that_envoy_lets_in_do_not_stop_a_call(client):
+    # A browser sends the cookies of every program that was ever served from localhost.
+    assert client.get("/health", headers={"cookie": "c=" + "x" * 25_000}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/system/jobs/" + "a" * 24_000,
+        "/api/v1/system/jobs/history?feature=" + "a" * 24_000,
+        "/v1/events/" + "a" * 200,
+        "/api/v1/file-upload/metadata/" + "a" * 200,
+    ],
+)
+def test_a_parameter_out_of_bounds_is_refused(client, path):
+    assert "longer than" in assert_error(client.get(path), 400, "INVALID_VALUE")["detail"]
+
+
+@pytest.mark.parametrize("name", ["grpc-timeout", "grpc-encoding", "grpc-status", "grpc-message"])
+def test_headers_of_grpc_are_ours_to_set(client, name):
+    assert client.get("/api/v1/system/jobs/history", headers={name: "1n"}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/docs", "/api/v1/system/jobs/x/download", "/no/such/route"])
+def test_no_other_route_becomes_a_websocket(client, path):
+    upgrade = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    assert_error(client.get(path, headers=upgrade), 400, "INVALID_VALUE")
+
+
+def test_a_boundary_too_long_is_refused(client, nothing_left):
+    headers = {"content-type": "multipart/form-data; boundary=" + "b" * 5000}
+    assert_error(client.post(IMAGE, content=b"--b", headers=headers), 400, "INVALID_VALUE")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
 
 import pytest
 
@@ -127,3 +128,39 @@ def test_a_full_queue_says_so(client, gateway, file_id):
         gateway.backends.ledger.queue_full = False
     assert (response.status_code, response.json()["error"]) == (429, "API_ERROR")
     assert "QUEUE_FULL" in response.json()["detail"]
+
+
+def other_picture(png) -> dict[str, str]:
+    return {"image_base64": base64.b64encode(png + uuid.uuid4().bytes).decode()}
+
+
+def test_a_picture_sent_along_does_not_stay_when_the_queue_is_full(client, gateway, png):
+    storage = gateway.backends.storage
+    uploads, blobs = set(storage.uploads), set(storage.blobs)
+    gateway.backends.ledger.queue_full = True
+    try:
+        assert client.post(RAW, json=other_picture(png)).status_code == 429
+    finally:
+        gateway.backends.ledger.queue_full = False
+    assert (set(storage.uploads), set(storage.blobs)) == (uploads, blobs)
+
+
+def test_a_picture_sent_along_does_not_stay_when_no_job_is_made_of_it(client, gateway, png):
+    storage = gateway.backends.storage
+    headers = {"idempotency-key": uuid.uuid4().hex}
+    body = other_picture(png)
+    first = client.post(RAW, json=body, headers=headers).json()["job_id"]
+    uploads, blobs = set(storage.uploads), set(storage.blobs)
+    assert client.post(RAW, json=body, headers=headers).json()["job_id"] == first
+    assert client.post(RAW, json=other_picture(png), headers=headers).status_code == 409
+    assert (set(storage.uploads), set(storage.blobs)) == (uploads, blobs)
+    assert submitted(gateway, first).tasks[0].inputs[0].file.digest in blobs
+
+
+def test_an_upload_outlives_a_refused_job(client, gateway, file_id):
+    gateway.backends.ledger.queue_full = True
+    try:
+        assert client.post(RAW, json={"image_file_id": file_id}).status_code == 429
+    finally:
+        gateway.backends.ledger.queue_full = False
+    assert client.get(f"/api/v1/file-upload/metadata/{file_id}").status_code == 200

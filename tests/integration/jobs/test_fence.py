@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from maquette.api.jobs.v1 import jobs_pb2
-from maquette.runtime.errors import Internal, ResourceExhausted, Unavailable
+from maquette.runtime.errors import Internal, ResourceExhausted, Unavailable, error_for
 from services.jobs.ledger.tasks import ClaimScope, Finish, Sign
 from services.jobs.states import State
 from tests.integration.jobs.harness import (
@@ -273,3 +273,31 @@ async def test_a_stopping_replica_gives_its_tasks_back_at_no_cost(folder: Path, 
 async def _watch(house: House, job: jobs_pb2.Job) -> list[jobs_pb2.JobEvent]:
     watch = house.jobs.WatchJob(jobs_pb2.WatchJobRequest(key=key(job)))
     return [answer.event async for answer in watch]
+
+
+async def test_a_result_that_contradicts_itself_fails_its_task_at_once(house: House) -> None:
+    async def twice(request: Run, context: grpc.aio.ServicerContext) -> AsyncIterator[Said]:
+        yield accepted()
+        yield result(request, output("mesh", "same.glb"), output("mesh", "same.glb"))
+
+    await house.node(twice)
+    done = await house.ended(await house.submit())
+    assert (done.state, done.error.reason, done.attempt) == (jobs_pb2.STATE_FAILED, "PROCESSING_FAILED", 1)
+    assert await house.sql("SELECT 1 FROM ledger.artifact") == []
+
+
+async def test_a_text_that_the_ledger_cannot_hold_does_not_keep_a_task_from_ending(house: House) -> None:
+    seen = asyncio.Event()
+
+    async def hostile(request: Run, context: grpc.aio.ServicerContext) -> AsyncIterator[Said]:
+        yield accepted()
+        yield progress(0.5, "half\0way")
+        await seen.wait()
+        raise error_for("PROCESSING_FAILED", "a \0 in it")
+
+    await house.node(hostile)
+    job = await house.submit()
+    await eventually(lambda: house.sql("SELECT 1 FROM ledger.job WHERE stage = 'halfway'"))
+    seen.set()
+    done = await house.ended(job)
+    assert (done.error.reason, done.error.message, done.attempt) == ("PROCESSING_FAILED", "a  in it", 1)

@@ -158,3 +158,33 @@ async def test_a_lifetime_out_of_bounds_is_refused(storage: Storage, seconds: in
     with pytest.raises(InvalidArgument):
         async with translated():
             await storage.stub.SignBlobUrl(request)
+
+
+async def delete(storage: Storage, upload: pb.Upload, account: str = "public") -> None:
+    async with translated():
+        await storage.stub.DeleteUpload(pb.DeleteUploadRequest(account_id=account, id=upload.id))
+
+
+async def test_a_deleted_upload_and_its_bytes_are_gone_at_once(storage: Storage) -> None:
+    made = await create(storage)
+    await delete(storage, made)
+    with pytest.raises(NotFound):
+        await find(storage, id=made.id)
+    with pytest.raises(NotFound):
+        await delete(storage, made)
+    await assert_nothing_left(storage)
+
+
+async def test_deleting_an_upload_leaves_what_others_need(storage: Storage) -> None:
+    made, theirs = await create(storage), await create(storage, account="bob")
+    with pytest.raises(NotFound):
+        await delete(storage, made, account="bob")
+    await delete(storage, made)
+    assert await find(storage, "bob", id=theirs.id) == theirs
+    assert await collect(storage.client.read(theirs.digest)) == b"picture"
+
+
+async def test_a_name_no_column_takes_is_a_wrong_request(storage: Storage) -> None:
+    for key in ({"id": "\0"}, {"path": "/uploads/\0"}):
+        with pytest.raises(InvalidArgument):
+            await find(storage, **key)

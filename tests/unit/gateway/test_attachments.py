@@ -59,10 +59,17 @@ def test_a_range_lies_inside_the_file(size, start, end):
         ("bytes=0-1,3-4", None),
         ("items=0-1", None),
         ("bytes=-", None),
+        ("bytes=" + "9" * 90 + "-", Unsatisfiable),
+        ("bytes=" + "9" * 6000 + "-", None),
+        ("bytes=١-٢", None),
         ("", None),
     ],
 )
 def test_ranges_read_as_the_rfc_says(header, expected):
+    if expected is Unsatisfiable:
+        with pytest.raises(Unsatisfiable):
+            wanted_span(header, "", '"e"', 10)
+        return
     assert wanted_span(header, "", '"e"', 10) == expected
 
 

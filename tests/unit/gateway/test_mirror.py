@@ -114,6 +114,28 @@ def test_a_deleted_job_is_forgotten():
     assert held.find("a") is None
 
 
+def test_what_was_read_before_a_deletion_does_not_come_back():
+    held = mirror()
+    before = event(5, SNAPSHOT, SUCCEEDED)
+    held.apply(before)
+    # Our own call deleted it: no event has come yet that would tell a number.
+    held.apply(jobs_pb2.JobEvent(type=DELETED, job=before.job))
+    assert held.note(before.job).job == before.job
+    assert held.find("a") is None
+    held.apply(event(9, DELETED, SUCCEEDED))
+    held.note(event(8, SNAPSHOT, SUCCEEDED).job)
+    assert held.find("a") is None
+    held.note(event(9, SNAPSHOT, SUCCEEDED).job)
+    assert held.find("a") is not None
+
+
+def test_what_is_known_of_deletions_is_bounded():
+    held = mirror(kept_jobs=3)
+    for number in range(10):
+        held.apply(event(5, DELETED, SUCCEEDED, job_id=f"{number}"))
+    assert len(held._deleted) == 3
+
+
 def test_what_was_missed_is_asked_for_again():
     held = mirror()
     for job_id, state in (("kept", RUNNING), ("lost", RUNNING), ("ended", SUCCEEDED)):

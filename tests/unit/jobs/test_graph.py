@@ -65,3 +65,8 @@ def test_weights_count() -> None:
     book.open("job", {"mesh": Share(3, 0), "rig": Share(1, 0)})
     assert book.report("job", "mesh", 1.0) == pytest.approx(0.75)
     assert book.report("job", "rig", 0.5) == pytest.approx(0.875)
+
+
+def test_a_fraction_has_four_digits() -> None:
+    assert job_fraction([Share(1, 0.1 + 0.2)]) == 0.3
+    assert job_fraction([Share(1, 1.0), Share(2, 0.0)]) == 0.3333

@@ -68,6 +68,11 @@ class StorageServiceStub:
                 request_serializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.GetUploadRequest.SerializeToString,
                 response_deserializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.GetUploadResponse.FromString,
                 _registered_method=True)
+        self.DeleteUpload = channel.unary_unary(
+                '/maquette.api.storage.v1.StorageService/DeleteUpload',
+                request_serializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.DeleteUploadRequest.SerializeToString,
+                response_deserializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.DeleteUploadResponse.FromString,
+                _registered_method=True)
         self.SignBlobUrl = channel.unary_unary(
                 '/maquette.api.storage.v1.StorageService/SignBlobUrl',
                 request_serializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.SignBlobUrlRequest.SerializeToString,
@@ -132,6 +137,14 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteUpload(self, request, context):
+        """Forgets an upload, and removes its bytes right away where nothing else needs them.
+        NOT_FOUND as GetUpload.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SignBlobUrl(self, request, context):
         """Makes a signed path for a blob: `/download/<filename>?token=…`.
         """
@@ -178,6 +191,11 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.GetUpload,
                     request_deserializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.GetUploadRequest.FromString,
                     response_serializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.GetUploadResponse.SerializeToString,
+            ),
+            'DeleteUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUpload,
+                    request_deserializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.DeleteUploadRequest.FromString,
+                    response_serializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.DeleteUploadResponse.SerializeToString,
             ),
             'SignBlobUrl': grpc.unary_unary_rpc_method_handler(
                     servicer.SignBlobUrl,
@@ -356,6 +374,33 @@ class StorageService:
             '/maquette.api.storage.v1.StorageService/GetUpload',
             maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.GetUploadRequest.SerializeToString,
             maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.GetUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/maquette.api.storage.v1.StorageService/DeleteUpload',
+            maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.DeleteUploadRequest.SerializeToString,
+            maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.DeleteUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,10 @@ class StorageServiceStub:
     """Reads an upload's metadata by id or by issued path. NOT_FOUND when unknown,
     of another account, or expired.
     """
+    DeleteUpload: _grpc.UnaryUnaryMultiCallable[_storage_pb2.DeleteUploadRequest, _storage_pb2.DeleteUploadResponse]
+    """Forgets an upload, and removes its bytes right away where nothing else needs them.
+    NOT_FOUND as GetUpload.
+    """
     SignBlobUrl: _grpc.UnaryUnaryMultiCallable[_storage_pb2.SignBlobUrlRequest, _storage_pb2.SignBlobUrlResponse]
     """Makes a signed path for a blob: `/download/<filename>?token=…`."""
     VerifyBlobUrl: _grpc.UnaryUnaryMultiCallable[_storage_pb2.VerifyBlobUrlRequest, _storage_pb2.VerifyBlobUrlResponse]
@@ -86,6 +90,10 @@ class StorageServiceAsyncStub(StorageServiceStub):
     GetUpload: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetUploadRequest, _storage_pb2.GetUploadResponse]  # type: ignore[assignment]
     """Reads an upload's metadata by id or by issued path. NOT_FOUND when unknown,
     of another account, or expired.
+    """
+    DeleteUpload: _aio.UnaryUnaryMultiCallable[_storage_pb2.DeleteUploadRequest, _storage_pb2.DeleteUploadResponse]  # type: ignore[assignment]
+    """Forgets an upload, and removes its bytes right away where nothing else needs them.
+    NOT_FOUND as GetUpload.
     """
     SignBlobUrl: _aio.UnaryUnaryMultiCallable[_storage_pb2.SignBlobUrlRequest, _storage_pb2.SignBlobUrlResponse]  # type: ignore[assignment]
     """Makes a signed path for a blob: `/download/<filename>?token=…`."""
@@ -151,6 +159,16 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_storage_pb2.GetUploadResponse, _abc.Awaitable[_storage_pb2.GetUploadResponse]]:
         """Reads an upload's metadata by id or by issued path. NOT_FOUND when unknown,
         of another account, or expired.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteUpload(
+        self,
+        request: _storage_pb2.DeleteUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.DeleteUploadResponse, _abc.Awaitable[_storage_pb2.DeleteUploadResponse]]:
+        """Forgets an upload, and removes its bytes right away where nothing else needs them.
+        NOT_FOUND as GetUpload.
         """
 
     @_abc_1.abstractmethod

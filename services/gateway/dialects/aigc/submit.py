@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,15 @@ from maquette.api.capability.v1 import capability_pb2
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.api.meshgen.v1 import meshgen_pb2
 from maquette.api.storage.v1 import storage_pb2
-from maquette.runtime.errors import InvalidArgument, NotFound
+from maquette.runtime.errors import (
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    MaquetteError,
+    NotFound,
+    Unavailable,
+)
+from maquette.runtime.telemetry import get_logger
 from services.gateway.backends import Backends, call
 from services.gateway.body_reader import BodyReader, Event, FileBegins, FileBytes
 from services.gateway.capabilities import NodeDirectory
@@ -23,6 +31,7 @@ from services.gateway.dialects.aigc.requests import ImageRequest, check_model, r
 from services.gateway.dialects.aigc.words import NAME, Feature
 from services.gateway.feed import Feed
 from services.gateway.ingest import FileKind, Ingestion, Ingestor
+from services.gateway.uploads import Uploads
 
 _FILES = ("image_base64", "texture_image_base64")
 _MAX_KEY = 255
@@ -41,11 +50,18 @@ class ImageSubmitter:
     """Makes jobs of pictures."""
 
     def __init__(
-        self, backends: Backends, feed: Feed, nodes: NodeDirectory, ingestor: Ingestor, limits: BodyLimits
+        self,
+        backends: Backends,
+        feed: Feed,
+        nodes: NodeDirectory,
+        uploads: Uploads,
+        ingestor: Ingestor,
+        limits: BodyLimits,
     ) -> None:
         self._backends = backends
         self._feed = feed
         self._nodes = nodes
+        self._uploads = uploads
         self._ingestor = ingestor
         self._limits = limits
 
@@ -70,7 +86,28 @@ class ImageSubmitter:
             check_model(request, (await self._nodes.capabilities()).models(feature.name))
             image = await self._image(request, intake, account_id)
         digest = request.digest(feature.name, image.digest if request.source.inline else "")
-        return await self._create(request, image, account_id, idempotency_key, digest)
+        try:
+            response = await self._create(request, image, account_id, idempotency_key, digest)
+        except (Unavailable, DeadlineExceeded, Internal):
+            # The job may have been stored after all: its picture lives as long as any upload.
+            raise
+        except MaquetteError:
+            await self._discard(intake, account_id)
+            raise
+        if not response.created:
+            await self._discard(intake, account_id)
+        return self._feed.note(response.job).job
+
+    async def _discard(self, intake: _Intake, account_id: str) -> None:
+        """Remove the picture that came in a body for which no job was made."""
+        if intake.upload is None:
+            return
+        self._uploads.forget(intake.upload)
+        request = storage_pb2.DeleteUploadRequest(account_id=account_id, id=intake.upload.id)
+        try:
+            await call(self._backends.storage.DeleteUpload, request, self._backends.storage_channel)
+        except MaquetteError as error:
+            get_logger().warning("a picture stays until it expires", upload=request.id, why=error.message)
 
     async def _read(self, body: AsyncIterator[httpbody_pb2.HttpBody], intake: _Intake) -> dict[str, Any]:
         reader = BodyReader(_FILES, max_rest=self._limits.rest, max_body=self._limits.whole)
@@ -85,16 +122,14 @@ class ImageSubmitter:
         source = request.source
         if intake.ingestion is not None:
             facts = await intake.ingestion.inspect()
-            return _input_of(await intake.ingestion.commit(facts))
+            intake.upload = await intake.ingestion.commit(facts)
+            return _input_of(intake.upload)
         if source.file_id:
             return _input_of(await self._upload(account_id, file_id=source.file_id))
         return await self._issued(account_id, source.path)
 
     async def _upload(self, account_id: str, *, file_id: str = "", path: str = "") -> storage_pb2.Upload:
-        key: Mapping[str, str] = {"id": file_id} if file_id else {"path": path}
-        request = storage_pb2.GetUploadRequest(account_id=account_id, **key)
-        response = await call(self._backends.storage.GetUpload, request, self._backends.storage_channel)
-        upload: storage_pb2.Upload = response.upload
+        upload = await self._uploads.find(account_id, file_id=file_id, path=path)
         if upload.kind != storage_pb2.UPLOAD_KIND_IMAGE:
             raise InvalidArgument("The file given as the image is not a picture.")
         return upload
@@ -128,7 +163,7 @@ class ImageSubmitter:
         account_id: str,
         idempotency_key: str,
         digest: str,
-    ) -> jobs_pb2.Job:
+    ) -> jobs_pb2.CreateJobResponse:
         job = jobs_pb2.CreateJobRequest(
             account_id=account_id,
             dialect=NAME,
@@ -139,8 +174,8 @@ class ImageSubmitter:
             tasks=[_task(request, image)],
         )
         jobs = self._backends.jobs
-        response = await call(jobs.jobs.CreateJob, job, jobs.channel)
-        return self._feed.note(response.job).job
+        response: jobs_pb2.CreateJobResponse = await call(jobs.jobs.CreateJob, job, jobs.channel)
+        return response
 
 
 class _Intake:
@@ -151,6 +186,8 @@ class _Intake:
         self._stack = stack
         self._account_id = account_id
         self.ingestion: Ingestion | None = None
+        self.upload: storage_pb2.Upload | None = None
+        """What became of it."""
         self.names: list[str] = []
 
     async def take(self, event: Event) -> None:
