@@ -21,7 +21,7 @@ from bench.report import Bar, Report
 from bench.rounds import load_average, median_ratio, take_turns
 from maquette import samples
 
-_ROUNDS = 3
+_ROUNDS = 5
 _BOUNDARY = "bench-boundary"
 _STL_HEAD = 84
 _BLOCK = 1 << 20
