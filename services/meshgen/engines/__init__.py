@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from maquette.runtime.engine import Engine
-from services.meshgen.engines.silhouette_inflation import SilhouetteInflation
+from services.meshgen.engines.shape_from_silhouette import ShapeFromSilhouette
 
 
 def engines() -> tuple[Engine, ...]:
     """Return every engine of this service, unloaded."""
-    return (SilhouetteInflation(),)
+    return (ShapeFromSilhouette(),)

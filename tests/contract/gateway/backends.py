@@ -135,7 +135,7 @@ class MemoryLedger(
         self.queue_full = False
         self.reads = 0
         engine = capability_pb2.Engine(
-            id="silhouette_inflation",
+            id="shape_from_silhouette",
             kind=capability_pb2.ENGINE_KIND_EMBEDDED,
             features=["image_to_raw_mesh", "image_to_textured_mesh"],
             input_formats=["png", "jpg", "webp", "bmp", "tiff"],
@@ -375,7 +375,7 @@ class Backends:
             )
         info = struct_pb2.Struct()
         info.update({"vertex_count": 8211, "face_count": 16418})
-        result = jobs_pb2.JobResult(model_used="silhouette_inflation", info=info, artifacts=artifacts)
+        result = jobs_pb2.JobResult(model_used="shape_from_silhouette", info=info, artifacts=artifacts)
         self.do(
             self.ledger.change,
             job_id,

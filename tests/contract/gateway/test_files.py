@@ -126,7 +126,7 @@ def test_base64_holds_the_same_bytes(client, done, finished):
         "download_time",
     }
     assert base64.b64decode(body["base64_data"]) == MESH
-    assert body["generation_info"]["model_used"] == "silhouette_inflation"
+    assert body["generation_info"]["model_used"] == "shape_from_silhouette"
 
 
 def test_the_thumbnail_comes_as_file_and_as_base64(client, done, finished):

@@ -81,7 +81,7 @@ def test_a_completed_job_has_the_documents_result(client, gateway, finished):
     assert result["mesh_file_info"]["file_size_bytes"] == 100_000
     assert result["mesh_file_info"]["file_extension"] == ".glb"
     info = result["generation_info"]
-    assert info["model_used"] == "silhouette_inflation"
+    assert info["model_used"] == "shape_from_silhouette"
     assert info["requested_model"] is None
     assert info["thumbnail_generated"] is True
     assert info["vertex_count"] == 8211
@@ -98,7 +98,7 @@ def test_the_model_asked_for_and_the_model_that_ran_are_both_told(client, gatewa
     gateway.backends.succeed(job_id)
     told = until(lambda: (b := job(client, job_id))["status"] == "completed" and b)
     info = told["result"]["generation_info"]
-    assert (info["requested_model"], info["model_used"]) == (wanted, "silhouette_inflation")
+    assert (info["requested_model"], info["model_used"]) == (wanted, "shape_from_silhouette")
     assert told["model_preference"] == wanted
     assert info["parameters"] == {"model_preference": wanted, "seed": 42, "quality": "high"}
 
@@ -145,7 +145,7 @@ def test_info_is_the_union_of_document_and_origin(client, finished):
     assert set(body) >= {"mesh_download_urls", "thumbnail_download_urls", "result_metadata"}
     assert set(body["file_info"]) >= {"file_exists", "file_size_mb", "file_format", "content_type"}
     assert body["file_info"]["file_extension"] == "glb"
-    assert body["generation_info"]["model_used"] == "silhouette_inflation"
+    assert body["generation_info"]["model_used"] == "shape_from_silhouette"
     assert body["generation_info"]["processing_time"] is not None
     direct = f"/api/v1/system/jobs/{finished}/download"
     assert body["download_urls"] == {"direct_download": direct, "base64_download": f"{direct}?format=base64"}
@@ -232,7 +232,7 @@ def test_the_scheduler_tells_queue_and_engines(client, job_id):
     assert set(body) == {"scheduler", "adapters_registered", "active_jobs", "queued_jobs", "completed_jobs"}
     assert set(body["scheduler"]) == {"running", "queue_status", "gpu_status", "models"}
     assert body["scheduler"]["running"] is True
-    assert body["scheduler"]["models"]["silhouette_inflation"]["status"] == "loaded"
+    assert body["scheduler"]["models"]["shape_from_silhouette"]["status"] == "loaded"
     assert body["adapters_registered"] == 1
     assert body["queued_jobs"] >= 1
 

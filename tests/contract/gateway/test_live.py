@@ -118,7 +118,7 @@ def test_events_come_in_order_with_ids(client, gateway, job_id):
     progress = [event[2]["progress"] for event in events]
     assert progress == sorted(progress)
     assert events[-1][1] == "succeeded"
-    assert events[-1][2]["result"]["model_used"] == "silhouette_inflation"
+    assert events[-1][2]["result"]["model_used"] == "shape_from_silhouette"
     assert [event[1] for event in events].count("succeeded") == 1
 
 

@@ -116,7 +116,7 @@ def test_deny_refuses_a_model_that_is_on_no_node(client, file_id):
     assert (response.status_code, response.json()["error"]) == (503, "MODEL_NOT_AVAILABLE")
     body["fallback"] = "allow"
     assert client.post(RAW, json=body).status_code == 200
-    body |= {"model_preference": "silhouette_inflation", "fallback": "deny"}
+    body |= {"model_preference": "shape_from_silhouette", "fallback": "deny"}
     assert client.post(RAW, json=body).status_code == 200
 
 

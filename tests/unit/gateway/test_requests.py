@@ -55,16 +55,16 @@ def test_documented_models_are_known(feature):
 
 
 def test_models_that_are_live_are_known_and_others_are_not():
-    live = ("silhouette_inflation",)
-    check_model(request({"image_file_id": "a", "model_preference": "silhouette_inflation"}), live)
-    with pytest.raises(InvalidArgument, match="silhouette_inflation"):
+    live = ("shape_from_silhouette",)
+    check_model(request({"image_file_id": "a", "model_preference": "shape_from_silhouette"}), live)
+    with pytest.raises(InvalidArgument, match="shape_from_silhouette"):
         check_model(request({"image_file_id": "a", "model_preference": "nothing"}), live)
 
 
 def test_deny_needs_the_model_on_a_node():
     wanted = {"image_file_id": "a", "model_preference": "trellis_image_to_textured_mesh", "fallback": "deny"}
     with pytest.raises(FailedPrecondition) as refused:
-        check_model(request(wanted), ("silhouette_inflation",))
+        check_model(request(wanted), ("shape_from_silhouette",))
     assert refused.value.reason == "MODEL_NOT_AVAILABLE"
     check_model(request(wanted), ("trellis_image_to_textured_mesh",))
     with pytest.raises(FailedPrecondition):

@@ -91,7 +91,7 @@ class Engine(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     RANK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Stable id, e.g. "silhouette_inflation"."""
+    """Stable id, e.g. "shape_from_silhouette"."""
     kind: Global___EngineKind.ValueType
     memory_mib: _builtins.int
     """Peak resident memory of one run, MiB."""

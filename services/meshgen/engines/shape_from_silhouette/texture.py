@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from maquette.geometry.raster import rasterize
 from maquette.geometry.topology import vertex_normals
-from services.meshgen.engines.silhouette_inflation.matting import Cutout
-from services.meshgen.engines.silhouette_inflation.shape import Shape
-from services.meshgen.engines.silhouette_inflation.unwrap import STEEP, Atlas, Box
+from services.meshgen.engines.shape_from_silhouette.matting import Cutout
+from services.meshgen.engines.shape_from_silhouette.shape import Shape
+from services.meshgen.engines.shape_from_silhouette.unwrap import STEEP, Atlas, Box
 
 Pixels = NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.meshgen.engines.silhouette_inflation.depth import DepthField, Field
+from services.meshgen.engines.shape_from_silhouette.depth import DepthField, Field
 
 Points = NDArray[np.float64]
 Cells = NDArray[np.int64]

@@ -1,6 +1,6 @@
 """One picture to a closed mesh without weights: the silhouette, inflated.
 
-The heavy libraries are imported by :meth:`SilhouetteInflation.load`, not before.
+The heavy libraries are imported by :meth:`ShapeFromSilhouette.load`, not before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from maquette.runtime.engine import EngineDescription, EngineKind, EngineRequest
 if TYPE_CHECKING:
     from types import ModuleType
 
-ENGINE_ID = "silhouette_inflation"
+ENGINE_ID = "shape_from_silhouette"
 FEATURES = ("image_to_raw_mesh", "image_to_textured_mesh")
 INPUT_FORMATS = ("png", "jpg", "webp", "bmp", "tiff")
 OUTPUT_FORMATS = ("glb", "obj", "ply", "stl")
@@ -28,7 +28,7 @@ _NEEDS = {
 }
 
 
-class SilhouetteInflation:
+class ShapeFromSilhouette:
     """The embedded engine that always works: no weights, no GPU."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from maquette.geometry.asset import Floats, Indices
 from maquette.geometry.packing import pack
 from maquette.geometry.topology import face_normals
-from services.meshgen.engines.silhouette_inflation.shape import Shape
+from services.meshgen.engines.shape_from_silhouette.shape import Shape
 
 STEEP = 0.35
 """A face belongs to the rim when the cosine between its normal and the view is below this."""

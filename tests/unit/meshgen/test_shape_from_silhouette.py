@@ -20,11 +20,11 @@ from maquette.geometry.raster import rasterize
 from maquette.runtime.engine import EngineRequest, EngineResult, InputFile
 from maquette.runtime.errors import Cancelled, InvalidArgument
 from services.meshgen.engines import engines
-from services.meshgen.engines.silhouette_inflation.matting import cut_out
-from services.meshgen.engines.silhouette_inflation.shape import build_shape, choose_field
-from services.meshgen.engines.silhouette_inflation.surface import Surface, close_surface
-from services.meshgen.engines.silhouette_inflation.texture import paint, spread_colors
-from services.meshgen.engines.silhouette_inflation.unwrap import unwrap
+from services.meshgen.engines.shape_from_silhouette.matting import cut_out
+from services.meshgen.engines.shape_from_silhouette.shape import build_shape, choose_field
+from services.meshgen.engines.shape_from_silhouette.surface import Surface, close_surface
+from services.meshgen.engines.shape_from_silhouette.texture import paint, spread_colors
+from services.meshgen.engines.shape_from_silhouette.unwrap import unwrap
 
 TEXTURED, RAW = "image_to_textured_mesh", "image_to_raw_mesh"
 ENGINE = engines()[0]

@@ -18,17 +18,17 @@ from maquette.geometry.textures import encode_png
 from maquette.geometry.topology import measure, vertex_normals
 from maquette.runtime.engine import EngineRequest, EngineResult, OutputFile, Report
 from maquette.runtime.errors import InvalidArgument
-from services.meshgen.engines.silhouette_inflation import FEATURES, OUTPUT_FORMATS
-from services.meshgen.engines.silhouette_inflation.matting import Cutout, cut_out
-from services.meshgen.engines.silhouette_inflation.progress import RAW, TEXTURED, Progress
-from services.meshgen.engines.silhouette_inflation.shape import (
+from services.meshgen.engines.shape_from_silhouette import FEATURES, OUTPUT_FORMATS
+from services.meshgen.engines.shape_from_silhouette.matting import Cutout, cut_out
+from services.meshgen.engines.shape_from_silhouette.progress import RAW, TEXTURED, Progress
+from services.meshgen.engines.shape_from_silhouette.shape import (
     VERTEX_TARGETS,
     Shape,
     build_shape,
     choose_field,
 )
-from services.meshgen.engines.silhouette_inflation.texture import paint, spread_colors
-from services.meshgen.engines.silhouette_inflation.unwrap import unwrap
+from services.meshgen.engines.shape_from_silhouette.texture import paint, spread_colors
+from services.meshgen.engines.shape_from_silhouette.unwrap import unwrap
 
 THUMBNAIL_SIDE = 512
 _MIN_TEXTURE, _MAX_TEXTURE, _USUAL_TEXTURE = 256, 4096, 1024
@@ -44,7 +44,7 @@ class _Settings:
 
 
 def run(request: EngineRequest, report: Report) -> EngineResult:
-    """Do one run; see :class:`services.meshgen.engines.silhouette_inflation.SilhouetteInflation`."""
+    """Do one run; see :class:`services.meshgen.engines.shape_from_silhouette.ShapeFromSilhouette`."""
     settings = _settings(request)
     progress = Progress(report, TEXTURED if settings.textured else RAW)
     progress.enter("decoding", "Reading the picture")

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maquette.geometry.asset import Floats, Indices
-from services.meshgen.engines.silhouette_inflation.depth import DepthField, inflate
-from services.meshgen.engines.silhouette_inflation.surface import close_surface
+from services.meshgen.engines.shape_from_silhouette.depth import DepthField, inflate
+from services.meshgen.engines.shape_from_silhouette.surface import close_surface
 
 VERTEX_TARGETS = {"low": 10_000, "medium": 40_000, "high": 120_000}
 _FIRST_CELLS = 96
