@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +46,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What to make of a picture."""
+    """What to make of a picture, or of several of one thing.
+
+    ``views`` tells where each picture was taken from; empty leaves that to be guessed.
+    """
 
     output_format: str = "glb"
     raw: bool = False
@@ -54,21 +57,49 @@ class Generation:
     model: str | None = None
     quality: str | None = None
     seed: int | None = None
+    views: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
         """Route of the request."""
         return f"/api/v1/mesh-generation/image-to-{'raw' if self.raw else 'textured'}-mesh"
 
-    def body(self, file_id: str) -> dict[str, Any]:
+    def body(self, *file_ids: str) -> dict[str, Any]:
         """Return the request's JSON, without what was left open."""
         fields = {
-            "image_file_id": file_id,
+            "image_file_id": file_ids[0] if len(file_ids) == 1 else None,
+            "image_file_ids": list(file_ids) if len(file_ids) > 1 else None,
+            "views": list(self.views) or None,
             "output_format": self.output_format,
             "texture_resolution": None if self.raw else self.texture_resolution,
             "model_preference": self.model,
             "quality": self.quality,
             "seed": self.seed,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Rigging:
+    """How to rig a mesh."""
+
+    output_format: str = "glb"
+    mode: str = "full"
+    character_type: str | None = None
+    bone_count: int | None = None
+    model: str | None = None
+
+    path = "/api/v1/auto-rigging/generate-rig"
+
+    def body(self, file_id: str) -> dict[str, Any]:
+        """Return the request's JSON, without what was left open."""
+        fields = {
+            "mesh_file_id": file_id,
+            "output_format": self.output_format,
+            "rig_mode": self.mode,
+            "character_type": self.character_type,
+            "bone_count": self.bone_count,
+            "model_preference": self.model,
         }
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -101,27 +132,38 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def generate(self, picture: Path, what: Generation, told: OnProgress) -> Result:
-        """Upload a picture, submit the job and follow it to its end."""
-        told(Progress("upload", f"sending {picture.name}", 0.0, None))
-        file_id = self.upload(picture)
-        job_id = self._json(self._request("POST", what.path, json=what.body(file_id)))["job_id"]
+    def generate(self, pictures: Path | Sequence[Path], what: Generation, told: OnProgress) -> Result:
+        """Upload a picture, or several of one thing, submit the job and follow it to its end."""
+        file_ids = []
+        for picture in [pictures] if isinstance(pictures, Path) else pictures:
+            told(Progress("upload", f"sending {picture.name}", 0.0, None))
+            file_ids.append(self.upload(picture))
+        return self._make(what.path, what.body(*file_ids), told)
+
+    def rig(self, mesh: Path, what: Rigging, told: OnProgress) -> Result:
+        """Upload a mesh, submit the job and follow it to its end."""
+        told(Progress("upload", f"sending {mesh.name}", 0.0, None))
+        return self._make(what.path, what.body(self.upload(mesh, "mesh")), told)
+
+    def _make(self, path: str, body: dict[str, Any], told: OnProgress) -> Result:
+        """Submit a job and follow it to its end."""
+        job_id = self._json(self._request("POST", path, json=body))["job_id"]
         self.follow(job_id, told)
         job = self.job(job_id)
         if job["status"] != "completed":
             raise ClientError(f"The job failed: {job.get('error') or 'no reason was given'}")
         return Result(job)
 
-    def upload(self, picture: Path) -> str:
-        """Send a picture; return its file id."""
+    def upload(self, path: Path, kind: str = "image") -> str:
+        """Send a picture, or a file of ``kind`` "mesh"; return its file id."""
         try:
-            with picture.open("rb") as file:
-                media_type = _MEDIA_TYPES.get(picture.suffix.lower(), "application/octet-stream")
+            with path.open("rb") as file:
+                media_type = _MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
                 answer = self._request(
-                    "POST", "/api/v1/file-upload/image", files={"file": (picture.name, file, media_type)}
+                    "POST", f"/api/v1/file-upload/{kind}", files={"file": (path.name, file, media_type)}
                 )
         except OSError as error:
-            raise ClientError(f"Cannot read {picture}: {error.strerror}") from error
+            raise ClientError(f"Cannot read {path}: {error.strerror}") from error
         return str(self._json(answer)["file_id"])
 
     def job(self, job_id: str) -> dict[str, Any]:

@@ -9,17 +9,19 @@ import pydantic
 
 import maquette
 from maquette.cli import running, screen
-from maquette.cli.client import Client, ClientError, Generation
+from maquette.cli.client import Client, ClientError, Generation, Rigging
 from maquette.cli.saving import save
 from maquette.runtime.supervisor.errors import SupervisorError
 from maquette.runtime.supervisor.mesh import read_state
 
 _FORMATS = click.Choice(["glb", "obj", "ply", "stl"])
+_RIG_FORMATS = click.Choice(["glb", "fbx", "obj"])
 _DATA = click.option(
     "--data", "data_dir", type=click.Path(file_okay=False, path_type=Path), help="Data folder (./data)."
 )
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _PICTURE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_MAX_PICTURES = 6
 
 
 class _Group(click.Group):
@@ -77,7 +79,7 @@ def demo(image: Path | None, out: Path, port: int | None, data_dir: Path | None)
 
 
 @main.command()
-@click.argument("image", type=_PICTURE)
+@click.argument("images", metavar="IMAGE...", type=_PICTURE, nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
@@ -91,9 +93,10 @@ def demo(image: Path | None, out: Path, port: int | None, data_dir: Path | None)
 @click.option("--quality", type=click.Choice(["low", "medium", "high"]))
 @click.option("--model", help="Model to prefer.")
 @click.option("--seed", type=click.IntRange(0), help="Same seed, same result.")
+@click.option("--views", help="Where each picture was taken from: front,right,back …; guessed if not given.")
 @click.option("--url", help="Address of a running mesh (http://localhost:7842).")
 def generate(
-    image: Path,
+    images: tuple[Path, ...],
     output: Path,
     output_format: str | None,
     raw: bool,
@@ -101,13 +104,19 @@ def generate(
     quality: str | None,
     model: str | None,
     seed: int | None,
+    views: str | None,
     url: str | None,
 ) -> None:
-    """Turn IMAGE into a model through a running mesh."""
-    ending = output.suffix.lower().removeprefix(".")
-    chosen = output_format or (ending if ending in _FORMATS.choices else "glb")
-    if ending != chosen:
-        output = output.with_name(f"{output.name}.{chosen}")
+    """Turn IMAGE, or up to six pictures of one thing, into a model through a running mesh.
+
+    Of several pictures the first is the front unless --views says otherwise.
+    """
+    if len(images) > _MAX_PICTURES:
+        raise click.UsageError(f"A model takes one to {_MAX_PICTURES} pictures; {len(images)} were given.")
+    places = tuple(word.strip() for word in views.split(",")) if views else ()
+    if places and len(places) != len(images):
+        raise click.UsageError(f"--views names each picture: {len(images)} pictures, {len(places)} views.")
+    output, chosen = _named(output, output_format, _FORMATS)
     what = Generation(
         output_format=chosen,
         raw=raw,
@@ -115,10 +124,48 @@ def generate(
         model=model,
         quality=quality,
         seed=seed,
+        views=places,
     )
     with Client(url or _local_url()) as client:
-        with screen.progress_bar(image.name) as told:
-            result = client.generate(image, what, told)
+        with screen.progress_bar(images[0].name) as told:
+            result = client.generate(images, what, told)
+        save(client, result, output)
+    screen.show_result(result)
+
+
+@main.command()
+@click.argument("model", type=_PICTURE)
+@click.option("-o", "--output", type=_FILE, default=Path("rigged.glb"), show_default=True)
+@click.option(
+    "--format", "output_format", type=_RIG_FORMATS, help="By default what the output's name ends in."
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["skeleton", "skin", "full"]),
+    default="full",
+    show_default=True,
+    help="Joints alone, weights for the joints there are, or both.",
+)
+@click.option("--type", "character_type", type=click.Choice(["auto", "humanoid", "quadruped", "generic"]))
+@click.option("--bones", type=click.IntRange(2, 256), help="Joints of a generic skeleton.")
+@click.option("--engine", help="Model of rigging to prefer.")
+@click.option("--url", help="Address of a running mesh (http://localhost:7842).")
+def rig(
+    model: Path,
+    output: Path,
+    output_format: str | None,
+    mode: str,
+    character_type: str | None,
+    bones: int | None,
+    engine: str | None,
+    url: str | None,
+) -> None:
+    """Give MODEL a skeleton and skin weights through a running mesh."""
+    output, chosen = _named(output, output_format, _RIG_FORMATS)
+    what = Rigging(chosen, mode, character_type, bones, engine)
+    with Client(url or _local_url()) as client:
+        with screen.progress_bar(model.name) as told:
+            result = client.rig(model, what, told)
         save(client, result, output)
     screen.show_result(result)
 
@@ -141,6 +188,13 @@ def status(data_dir: Path | None, url: str | None) -> None:
         f"{health['status']} · {queue['queued_jobs']} waiting · {queue['active_jobs']} running · "
         f"{queue['completed_jobs']} completed · engines {queue['adapters_registered']}"
     )
+
+
+def _named(output: Path, asked: str | None, formats: click.Choice[str]) -> tuple[Path, str]:
+    """Return the output's name and format: what was asked for, else what the name ends in, else GLB."""
+    ending = output.suffix.lower().removeprefix(".")
+    chosen = asked or (ending if ending in formats.choices else "glb")
+    return (output if ending == chosen else output.with_name(f"{output.name}.{chosen}")), chosen
 
 
 def _local_url() -> str:

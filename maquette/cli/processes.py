@@ -4,6 +4,8 @@
 
     postgres ─┬─ storage ─┐
               └─ jobs ────┼─ meshgen (as many nodes as asked for)
+                          ├─ rigging
+                          ├─ animation
                           └─ gateway ── envoy
 
 Services connect again by themselves, so the arrows are few: they keep the first log clean.
@@ -35,7 +37,9 @@ def process_table(settings: Settings, *, nodes: int = 1) -> list[ProcessSpec]:
         *database,
         _service(settings, "storage", after=after),
         _service(settings, "jobs", after=after),
-        *(_meshgen(settings, number) for number in range(1, nodes + 1)),
+        *(_node(settings, "meshgen", number) for number in range(1, nodes + 1)),
+        _node(settings, "rigging", 1),
+        _node(settings, "animation", 1),
         _gateway(settings),
         _envoy(settings),
     ]
@@ -74,15 +78,17 @@ def _service(settings: Settings, name: str, *, after: tuple[str, ...]) -> Proces
     )
 
 
-def _meshgen(settings: Settings, number: int) -> ProcessSpec:
-    name = "meshgen" if number == 1 else f"meshgen-{number}"
-    address = settings.address("meshgen") if number == 1 else settings.socket(name)
+def _node(settings: Settings, capability: str, number: int) -> ProcessSpec:
+    """Return the row of a capability node; the first has the address that the settings tell."""
+    name = capability if number == 1 else f"{capability}-{number}"
+    address = settings.address(capability) if number == 1 else settings.socket(name)
+    variable = f"MAQUETTE_ADDRESSES__{capability.upper()}"
     return ProcessSpec(
         name=name,
-        command=_python("services.meshgen.main"),
+        command=_python(f"services.{capability}.main"),
         ready=node_announced(settings, address),
         address=address,
-        environment={**child_environment(settings, "meshgen"), "MAQUETTE_ADDRESSES__MESHGEN": address},
+        environment={**child_environment(settings, capability), variable: address},
     )
 
 

@@ -35,6 +35,9 @@ _FACTS = {
     "face_count": "faces",
     "watertight": "watertight",
     "texture_resolution": "texture",
+    "bone_count": "joints",
+    "template": "skeleton",
+    "confidence": "confidence",
 }
 
 

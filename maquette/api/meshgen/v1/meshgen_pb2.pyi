@@ -3,8 +3,10 @@
 isort:skip_file
 Parameters of the meshgen features; they travel as Any in capability.v1.RunRequest."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,13 +20,16 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ImageToMesh(_message.Message):
-    """Features "image_to_raw_mesh" and "image_to_textured_mesh"; input role "image"."""
+    """Features "image_to_raw_mesh" and "image_to_textured_mesh"; one to six inputs of role "image", all of
+    one thing.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     OUTPUT_FORMAT_FIELD_NUMBER: _builtins.int
     TEXTURE_RESOLUTION_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
     output_format: _builtins.str
     """"glb", "obj", "ply" or "stl"."""
     texture_resolution: _builtins.int
@@ -33,16 +38,25 @@ class ImageToMesh(_message.Message):
     """
     quality: _builtins.str
     """"low", "medium" or "high"; empty takes "medium". Sets the vertex count."""
+    @_builtins.property
+    def views(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where each input was taken from, in their order: "front", "right" (what lies at the viewer's
+        right hand in the front view), "back", "left", "top", "bottom", "front_right" or
+        "three_quarter" (halfway from front to right), "back_right", "back_left", "front_left", or
+        degrees to the right of the front, as "30". Empty: the first is the front, the others are guessed.
+        """
+
     def __init__(
         self,
         *,
         output_format: _builtins.str = ...,
         texture_resolution: _builtins.int = ...,
         quality: _builtins.str = ...,
+        views: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["output_format", b"output_format", "quality", b"quality", "texture_resolution", b"texture_resolution"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output_format", b"output_format", "quality", b"quality", "texture_resolution", b"texture_resolution", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,4 +1,4 @@
-"""One picture to a closed mesh without weights: the silhouette, inflated.
+"""One picture to a closed mesh without weights: camera and solid are guessed from the silhouette.
 
 The heavy libraries are imported by :meth:`ShapeFromSilhouette.load`, not before.
 """
@@ -44,7 +44,7 @@ class ShapeFromSilhouette:
             input_formats=INPUT_FORMATS,
             output_formats=OUTPUT_FORMATS,
             memory_mib=1024,
-            description="Finds the object in a picture and inflates its silhouette to a closed mesh.",
+            description="Finds object, camera and shape in a picture by rules, and makes a closed mesh.",
             unavailable=f"Missing Python packages: {', '.join(missing)}" if missing else "",
         )
 

@@ -1,4 +1,4 @@
-"""Choose grid and thickness, and place the closed body in the world."""
+"""From a matte to a closed body in metres that stands level on the ground."""
 
 from __future__ import annotations
 
@@ -8,81 +8,110 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maquette.geometry.asset import Floats, Indices
-from services.meshgen.engines.shape_from_silhouette.depth import DepthField, inflate
-from services.meshgen.engines.shape_from_silhouette.surface import close_surface
+from services.meshgen.engines.shape_from_silhouette.body import Body, Plane, sample_volume
+from services.meshgen.engines.shape_from_silhouette.camera import Camera, MirrorPlane, Placement
+from services.meshgen.engines.shape_from_silhouette.nets import count_vertices, mesh_volume
+from services.meshgen.engines.shape_from_silhouette.silhouette import Silhouette, sample
+from services.meshgen.engines.shape_from_silhouette.solid import guess_body
+from services.meshgen.engines.shape_from_silhouette.viewpoint import find_viewpoint
+from services.meshgen.engines.shape_from_silhouette.visibility import faces_seen
 
 VERTEX_TARGETS = {"low": 10_000, "medium": 40_000, "high": 120_000}
-_FIRST_CELLS = 96
-_MIN_CELLS, _MAX_CELLS = 56, 384
-_USUAL_DEPTH = 0.6
-"""Depth of things seen from the front as a share of their longest side."""
-_MIN_STRETCH, _MAX_STRETCH = 0.85, 1.35
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a point of the model appears on the cut-out: ``pixel = origin + scale · (x, -y)``."""
-
-    origin: tuple[float, float]
-    scale: float
-
-    def to_pixels(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Project ``(n, 3)`` metres to ``(n, 2)`` pixels of the cut-out."""
-        flat = np.asarray(points[:, :2], dtype=np.float64) * (1.0, -1.0)
-        return np.asarray(self.origin + self.scale * flat)
+_VIEW_CELLS = 256
+"""Cells along the longest side for finding the camera."""
+_FIRST_CELLS = 112
+_SOLE = 0.02
+"""Height in cells up to which a vertex is on the ground."""
+_MIN_CELLS, _MAX_CELLS = 56, 448
+_TIP = 4.0
+"""Cells from the edge of the object's box over which tips are drawn out to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The closed body in metres, longest side of the silhouette 1 m, standing on y = 0."""
+    """The closed body in metres, longest side of its box 1 m, standing level on y = 0.
+
+    ``front (m,)`` marks the faces that the picture's camera sees. ``mirror`` is the plane of
+    symmetry, where one was found: what the picture hides may look like its mirror image there.
+    """
 
     vertices: Floats
     faces: Indices
     front: NDArray[np.bool_]
     placement: Placement
+    mirror: MirrorPlane | None = None
+
+    @property
+    def camera(self) -> Camera:
+        """Return the camera of the picture."""
+        return self.placement.camera
 
 
-def choose_field(alpha: NDArray[np.float32], quality: str) -> DepthField:
-    """Inflate the matte on a grid whose mesh will have about the vertices of ``quality``."""
-    field = inflate(alpha, _FIRST_CELLS)
+@dataclass(frozen=True, slots=True)
+class Solid:
+    """The guessed body in the picture's frame and the camera that sees it so."""
+
+    body: Body
+    camera: Camera
+
+
+def guess_solid(alpha: NDArray[np.float32], quality: str) -> Solid:
+    """Guess the solid behind the matte, on a grid whose mesh has about the vertices of ``quality``."""
+    view = find_viewpoint(sample(alpha, _VIEW_CELLS))
+    coarse, _ = sample_volume(guess_body(sample(alpha, _FIRST_CELLS), view))
     # The vertices of a surface net grow with the area, so with the square of the cells.
-    expected = _expected_vertices(field)
-    cells = round(_FIRST_CELLS * (VERTEX_TARGETS[quality] / expected) ** 0.5)
-    return inflate(alpha, int(np.clip(cells, _MIN_CELLS, _MAX_CELLS)))
+    cells = _FIRST_CELLS * (VERTEX_TARGETS[quality] / count_vertices(coarse)) ** 0.5
+    silhouette = sample(alpha, int(np.clip(round(cells), _MIN_CELLS, _MAX_CELLS)))
+    return Solid(guess_body(silhouette, view), view.camera)
 
 
-def _expected_vertices(field: DepthField) -> float:
-    """Estimate the vertices of the mesh from the area of the graph of the half thickness."""
-    height = np.sqrt(np.maximum(field.squared, 0.0)) * _stretch(field)
-    down, right = np.gradient(height)
-    inside = field.squared > 0
-    # A net has about one vertex for each grid line that crosses the surface (factor measured).
-    area = 1.0 + np.abs(down) + np.abs(right)
-    return 2.2 * float(area[inside].sum())
-
-
-def _stretch(field: DepthField) -> float:
-    """Choose the factor on the thickness that brings the depth near the usual one."""
-    thickest = 2.0 * float(np.sqrt(max(field.squared.max(), 1e-9)))
-    inside = field.squared > 0
-    longest = max(np.ptp(np.flatnonzero(inside.any(axis=0))), np.ptp(np.flatnonzero(inside.any(axis=1)))) + 1
-    return float(np.clip(_USUAL_DEPTH * longest / thickest, _MIN_STRETCH, _MAX_STRETCH))
-
-
-def build_shape(field: DepthField) -> Shape:
-    """Mesh the depth field and scale it to the world."""
-    surface = close_surface(field, _stretch(field))
-    vertices = surface.vertices
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
-    metre = 1.0 / float(max(high[0] - low[0], high[1] - low[1]))
-    centre = float(low[0] + high[0]) / 2
-    floor = float(low[1])
-    placed = (vertices - (centre, floor, 0.0)) * metre
+def build_shape(solid: Solid) -> Shape:
+    """Mesh the solid, level it and set it on the ground."""
+    body, silhouette = solid.body, solid.body.silhouette
+    volume, first = sample_volume(body)
+    net = mesh_volume(volume, silhouette.signed)
+    faces = net.faces.astype(np.int32)
+    seen = faces_seen(net.vertices, faces)
+    points = net.vertices * silhouette.cell + (silhouette.x[0], silhouette.y[0], first)
+    _reach_box(points, silhouette)
+    rotation = solid.camera.rotation
+    level = points @ rotation
+    low, high = level.min(axis=0), level.max(axis=0)
+    origin = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
+    # The sole is exactly flat: rounding in the turn would leave faces that graze one another.
+    level[level[:, 1] < low[1] + _SOLE * silhouette.cell, 1] = low[1]
+    metre = 1.0 / float((high - low).max())
+    middle = rotation @ origin
     placement = Placement(
         origin=(
-            field.origin[0] + field.cell * centre,
-            field.origin[1] + field.cell * (field.ground - floor),
+            silhouette.centre[0] + silhouette.unit * float(middle[0]),
+            silhouette.centre[1] - silhouette.unit * float(middle[1]),
         ),
-        scale=field.cell / metre,
+        scale=silhouette.unit / metre,
+        camera=solid.camera,
     )
-    return Shape(placed.astype(np.float32), surface.faces.astype(np.int32), surface.front, placement)
+    mirror = None if body.mirror is None else _in_model(body.mirror, rotation, origin, metre)
+    return Shape(((level - origin) * metre).astype(np.float32), faces, seen, placement, mirror)
+
+
+def _reach_box(points: NDArray[np.float64], silhouette: Silhouette) -> None:
+    """Draw the outermost vertices out to the object's box in the picture, in place.
+
+    A net rounds off tips, and by a tip's pixel all the rest would be seen larger. The way grows
+    smoothly towards the edge, so nothing folds.
+    """
+    reach = _TIP * silhouette.cell
+    for axis, size in enumerate(silhouette.box):
+        for side in (-1.0, 1.0):
+            outwards = side * points[:, axis]
+            gap = float(np.clip(size / 2 - outwards.max(), -silhouette.cell, silhouette.cell))
+            share = np.clip((outwards - outwards.max()) / reach + 1.0, 0.0, 1.0)
+            points[:, axis] += side * gap * share * share * (3.0 - 2.0 * share)
+
+
+def _in_model(
+    plane: Plane, rotation: NDArray[np.float64], origin: NDArray[np.float64], metre: float
+) -> MirrorPlane:
+    """Take a plane from the picture's frame to the model's."""
+    x, y, z = (float(value) for value in plane.normal @ rotation)
+    return MirrorPlane((x, y, z), metre * (plane.offset - float(np.array([x, y, z]) @ origin)))

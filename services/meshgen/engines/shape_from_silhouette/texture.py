@@ -1,33 +1,66 @@
-"""Paint the atlas: the picture in front, its mirror behind, its own colours drawn round the rim."""
+"""Paint the atlas: the picture where it shows the surface, its mirror image or a guess elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import scipy.sparse as sparse
 from numpy.typing import NDArray
 
+from maquette.geometry.asset import Indices
 from maquette.geometry.raster import rasterize
 from maquette.geometry.topology import vertex_normals
+from services.meshgen.engines.shape_from_silhouette.backside import guess_back
 from services.meshgen.engines.shape_from_silhouette.matting import Cutout
 from services.meshgen.engines.shape_from_silhouette.shape import Shape
 from services.meshgen.engines.shape_from_silhouette.unwrap import STEEP, Atlas, Box
 
 Pixels = NDArray[np.uint8]
+Points = NDArray[np.float64]
+Values = NDArray[np.float64]
 
 _SURE = 0.9
 """A pixel shows the object alone, not a mix with the background, from this alpha on."""
-_RIM_BLUR = 0.015
-"""Blur of the rim's colours as a share of the cut-out: no pixel is drawn out to a streak."""
+_GRAZING = 0.12
+"""Below this cosine to the view a pixel would be drawn out to a streak."""
+_MIRROR_GRAZING = 0.3
+_FACING_MIRROR = 0.8
+"""A mirror plane that faces the camera more than this would put the face on the back of the head."""
+_SIDE_VIEW = 0.55
+"""Overlap of an outline with its left-right mirror image below which it is a view from the side."""
+_DEPTH_SIDE = 512
+_ROUNDS = 60
+_DECAY = 0.97
+"""How much of a difference in colour at a seam is left a vertex further on."""
+_MAX_OFFSET = 60.0
+_CHUNK = 1_000_000
+"""Texels painted together; bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Colors:
-    """The object's colours, continued beyond its outline: ``sharp`` and ``soft (h, w, 3)``."""
+    """The object's colours, continued beyond its outline: ``sharp (h, w, 3)``."""
 
     sharp: Pixels
-    soft: Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """Where each vertex of the shape takes its colour from.
+
+    ``pixel`` and ``twin (n, 2)`` are places in the picture of the vertex and of its mirror
+    image, ``seen`` and ``mirrored (n,)`` how far to trust the picture there, 0–1, ``offset
+    (n, 3)`` what to add to a guess so that it meets the picture.
+    """
+
+    pixel: Points
+    seen: Values
+    twin: Points
+    mirrored: Values
+    offset: Points
 
 
 def spread_colors(cutout: Cutout) -> Colors:
@@ -40,14 +73,7 @@ def spread_colors(cutout: Cutout) -> Colors:
     known = np.where(survivors > 0, eroded, sure)
     if not known.any():
         known = (cutout.alpha >= 0.5).astype(np.uint8)
-    sharp = _nearest(cutout.rgb, known)
-    sigma = max(_RIM_BLUR * max(known.shape), 1.0)
-    weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), sigma)
-    spread = cv2.GaussianBlur(sharp.astype(np.float32) * known[..., None], (0, 0), sigma)
-    blurred = spread / np.maximum(weight, 1e-3)[..., None]
-    far = (weight < 1e-2)[..., None]
-    soft = np.where(far, sharp, np.clip(blurred + 0.5, 0, 255)).astype(np.uint8)
-    return Colors(sharp, soft)
+    return Colors(_nearest(cutout.rgb, known))
 
 
 def _nearest(rgb: Pixels, known: NDArray[np.uint8]) -> Pixels:
@@ -61,15 +87,150 @@ def _nearest(rgb: Pixels, known: NDArray[np.uint8]) -> Pixels:
     return np.asarray(palette[labels])
 
 
-def paint(atlas: Atlas, shape: Shape, colors: Colors) -> Pixels:
+def paint(atlas: Atlas, shape: Shape, cutout: Cutout) -> Pixels:
     """Paint the texture ``(side, side, 3)`` of an atlas."""
+    sharp = spread_colors(cutout).sharp
+    # Seen from the side, the other side looks alike; seen from the front, the back has no face.
+    aside = _overlap(cutout.alpha) < _SIDE_VIEW and shape.mirror is None
+    back = sharp if aside else guess_back(sharp, cutout.alpha)
+    sources = _sources(shape, sharp, back)
     texture = np.zeros((atlas.side, atlas.side, 3), dtype=np.uint8)
     owned = np.zeros((atlas.side, atlas.side), dtype=np.uint8)
-    view = _crop(colors.sharp, atlas.crop)
-    _paste(texture, owned, atlas.front, view)
-    _paste(texture, owned, atlas.back, view[:, ::-1])
-    _paint_rim(texture, owned, atlas, shape, colors)
+    _paste(texture, owned, atlas.front, _crop(sharp, atlas.crop))
+    for faces in _chunks(atlas):
+        texels = rasterize(atlas.texels[atlas.faces[faces]], texture.shape[:2])
+        if not len(texels.faces):
+            continue
+        corner = atlas.source[atlas.faces[faces]][texels.faces]
+        color = _color(sources, corner, texels.barycentric, sharp, back)
+        texture[texels.rows, texels.columns] = color
+        owned[texels.rows, texels.columns] = 1
     return _pad(texture, owned)
+
+
+def _overlap(alpha: NDArray[np.float32]) -> float:
+    """Return the share that an outline and its left-right mirror image have in common."""
+    columns = np.flatnonzero((alpha > 0.5).any(axis=0))
+    inside = alpha[:, columns[0] : columns[-1] + 1] > 0.5
+    image = inside[:, ::-1]
+    return float((inside & image).sum() / (inside | image).sum())
+
+
+def _chunks(atlas: Atlas) -> Iterator[NDArray[np.int64]]:
+    """Part the faces outside the front into runs of about equally many texels."""
+    faces = np.flatnonzero(atlas.chart > 0)
+    if not len(faces):
+        return
+    size = np.ptp(atlas.texels[atlas.faces[faces]], axis=1) + 2.0
+    run = (np.cumsum(size[:, 0] * size[:, 1]) // _CHUNK).astype(np.int64)
+    for index in np.unique(run):
+        yield faces[run == index]
+
+
+def _sources(shape: Shape, sharp: Pixels, back: Pixels) -> _Sources:
+    """Find where each vertex takes its colour from."""
+    normals = vertex_normals(shape.vertices, shape.faces).astype(np.float64)
+    towards = shape.camera.direction
+    count = len(shape.vertices)
+    uses = np.bincount(shape.faces.ravel(), minlength=count)
+    shown = np.bincount(shape.faces[shape.front].ravel(), minlength=count) / np.maximum(uses, 1)
+    seen = shown * np.clip((normals @ towards - _GRAZING) / (STEEP - _GRAZING), 0.0, 1.0)
+    pixel = shape.placement.to_pixels(shape.vertices)
+    twin, mirrored = pixel, np.zeros(count)
+    if shape.mirror is not None and abs(float(np.dot(shape.mirror.normal, towards))) < _FACING_MIRROR:
+        twin, mirrored = _reflected(shape, normals)
+    guess = _mix(sharp, back, pixel, twin, mirrored)
+    gap = _look_up(sharp, pixel) - guess
+    offset = _carry(shape.faces, gap, seen > 0.5)
+    return _Sources(pixel, seen, twin, mirrored, np.clip(offset, -_MAX_OFFSET, _MAX_OFFSET))
+
+
+def _reflected(shape: Shape, normals: Points) -> tuple[Points, Values]:
+    """Return where the mirror image of each vertex appears, and how well the camera sees it."""
+    mirror, placement = shape.mirror, shape.placement
+    if mirror is None:
+        raise ValueError("the shape has no mirror plane")
+    image = mirror.reflect(shape.vertices)
+    turned = normals - 2.0 * (normals @ np.array(mirror.normal))[:, None] * np.array(mirror.normal)
+    facing = turned @ shape.camera.direction
+    grid = placement.to_pixels(shape.vertices)
+    low = grid.min(axis=0)
+    cells = (_DEPTH_SIDE - 2) / float(np.ptp(grid, axis=0).max())
+    size = np.ceil(np.ptp(grid, axis=0) * cells).astype(np.int64) + 2
+    flat = (grid - low) * cells
+    front = shape.faces[shape.front]
+    texels = rasterize(flat[front], (int(size[1]), int(size[0])))
+    depth = np.einsum("kc,kc->k", texels.barycentric, placement.depth(shape.vertices)[front[texels.faces]])
+    nearest = np.full((int(size[1]), int(size[0])), -np.inf)
+    np.maximum.at(nearest, (texels.rows, texels.columns), depth)
+    twin = placement.to_pixels(image)
+    place = np.floor((twin - low) * cells).astype(np.int64)
+    within = ((place >= 0) & (place < size)).all(axis=1)
+    column, row = np.clip(place, 0, size - 1).T
+    # What lies a little under the surface is its mirror image's own unevenness.
+    near = placement.depth(image) > nearest[row, column] - 0.04
+    trust = np.clip((facing - _GRAZING) / _MIRROR_GRAZING, 0.0, 1.0)
+    return twin, np.where(within & near & np.isfinite(nearest[row, column]), trust, 0.0)
+
+
+def _carry(faces: Indices, gap: Points, known: NDArray[np.bool_]) -> Points:
+    """Carry the difference at known vertices along the surface, fading."""
+    count = len(gap)
+    one, two = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).T
+    near = sparse.csr_matrix((np.ones(len(one)), (one, two)), shape=(count, count))
+    near = near + near.T
+    # Calm along the seam first, so that no single pixel is drawn out.
+    own = sparse.diags(known.astype(np.float64))
+    inner = own @ near @ own
+    inner = sparse.diags(1.0 / np.maximum(np.asarray(inner.sum(axis=1)).ravel(), 1e-9)) @ inner
+    value = np.where(known[:, None], gap, 0.0)
+    for _ in range(3):
+        value = np.where(known[:, None], 0.5 * value + 0.5 * (inner @ value), 0.0)
+    step = sparse.diags(_DECAY / np.maximum(np.asarray(near.sum(axis=1)).ravel(), 1e-9)) @ near
+    start = value.copy()
+    for _ in range(_ROUNDS):
+        value = np.where(known[:, None], start, step @ value)
+    return np.asarray(value)
+
+
+def _mix(sharp: Pixels, back: Pixels, pixel: Points, twin: Points, mirrored: Values) -> Points:
+    """Mix the guess behind the picture with the picture of the mirror image."""
+    scale = np.array([back.shape[1] / sharp.shape[1], back.shape[0] / sharp.shape[0]])
+    guess = _look_up(back, pixel * scale)
+    chosen = np.flatnonzero(mirrored > 0)
+    share = mirrored[chosen, None]
+    guess[chosen] = share * _look_up(sharp, twin[chosen]) + (1.0 - share) * guess[chosen]
+    return guess
+
+
+def _color(
+    sources: _Sources, corner: NDArray[np.int64], weight: Points, sharp: Pixels, back: Pixels
+) -> Pixels:
+    """Return the colours of texels at ``weight (k, 3)`` between the vertices ``corner (k, 3)``."""
+
+    def at(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.einsum("kc,kc...->k...", weight, values[corner]))
+
+    pixel, seen = at(sources.pixel), at(sources.seen)
+    guess = _mix(sharp, back, pixel, at(sources.twin), at(sources.mirrored)) + at(sources.offset)
+    shown = np.flatnonzero(seen > 0)
+    share = seen[shown, None]
+    guess[shown] = share * _look_up(sharp, pixel[shown]) + (1.0 - share) * guess[shown]
+    return np.clip(guess + 0.5, 0, 255).astype(np.uint8)
+
+
+def _look_up(image: Pixels, places: Points) -> Points:
+    """Sample an image at ``places (n, 2)``, pixel centres at n + ½, bilinear."""
+    columns = 1024
+    count = len(places)
+    rows = max(-(-count // columns), 1)
+    x, y = np.zeros((2, rows * columns), dtype=np.float32)
+    x[:count], y[:count] = (places - 0.5).T
+    shape = (rows, columns)
+    found = cv2.remap(
+        image, x.reshape(shape), y.reshape(shape), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(found).reshape(-1, 3)[:count].astype(np.float64)
 
 
 def _crop(image: Pixels, box: Box) -> Pixels:
@@ -89,30 +250,6 @@ def _paste(texture: Pixels, owned: NDArray[np.uint8], box: Box, view: Pixels) ->
     place = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
     texture[place] = view
     owned[place] = 1
-
-
-def _paint_rim(texture: Pixels, owned: NDArray[np.uint8], atlas: Atlas, shape: Shape, colors: Colors) -> None:
-    """Colour the strips: sharp where they leave front and back, soft where they face sideways."""
-    faces = atlas.faces[atlas.chart >= 2]
-    texels = rasterize(atlas.texels[faces], texture.shape[:2])
-    if not len(texels.faces):
-        return
-    pixels = shape.placement.to_pixels(atlas.vertices)
-    normals = _vertex_slopes(shape)[atlas.source]
-    corner = faces[texels.faces]
-    where = np.einsum("kc,kcd->kd", texels.barycentric, pixels[corner])
-    facing = np.einsum("kc,kc->k", texels.barycentric, normals[corner])
-    x = np.clip(np.floor(where[:, 0]).astype(np.int64), 0, colors.sharp.shape[1] - 1)
-    y = np.clip(np.floor(where[:, 1]).astype(np.int64), 0, colors.sharp.shape[0] - 1)
-    share = np.clip((STEEP - facing) / (0.7 * STEEP), 0.0, 1.0)[:, None]
-    mixed = (1 - share) * colors.sharp[y, x] + share * colors.soft[y, x]
-    texture[texels.rows, texels.columns] = np.clip(mixed + 0.5, 0, 255)
-    owned[texels.rows, texels.columns] = 1
-
-
-def _vertex_slopes(shape: Shape) -> NDArray[np.float64]:
-    """Return for each vertex of the shape how much it faces the view or its back, 0–1."""
-    return np.abs(vertex_normals(shape.vertices, shape.faces)[:, 2].astype(np.float64))
 
 
 def _pad(texture: Pixels, owned: NDArray[np.uint8]) -> Pixels:

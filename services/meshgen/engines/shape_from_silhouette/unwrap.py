@@ -1,8 +1,8 @@
-"""Unwrap the body: one chart for the front, one for the back, strips for the rim.
+"""Unwrap any closed body: one chart that is the picture, and charts for what it does not show.
 
-Front and back are seen straight on, so the front chart is the picture itself, texel for
-pixel. Where the surface turns away too far, a straight view would stretch a pixel over much
-surface; those faces get charts of their own, seen from the side they face.
+The faces that the camera sees well make one chart, projected as the picture was, so that its
+texels are the picture's pixels. The rest is parted by the direction it faces and projected
+straight on; a piece that would cover itself is parted in layers.
 """
 
 from __future__ import annotations
@@ -16,19 +16,25 @@ from scipy.sparse.csgraph import connected_components
 
 from maquette.geometry.asset import Floats, Indices
 from maquette.geometry.packing import pack
+from maquette.geometry.raster import rasterize
 from maquette.geometry.topology import face_normals
 from services.meshgen.engines.shape_from_silhouette.shape import Shape
 
 STEEP = 0.35
-"""A face belongs to the rim when the cosine between its normal and the view is below this."""
-_MIN_STRIP_FACES = 24
-_MAX_STRIPS = 64
-_BACK_DENSITY, _RIM_DENSITY = 0.5, 0.6
-"""Texels per length relative to the front; the picture tells nothing new there."""
-_FRONT, _BACK = 0, 1
-# For each side (+x, -x, +y, -y): the axes of the model that run right and down in its chart,
-# with their signs, so that no chart is mirrored.
-_SIDE_AXES = (((2, -1), (1, -1)), ((2, 1), (1, -1)), ((0, 1), (2, 1)), ((0, 1), (2, -1)))
+"""A face belongs to the picture's chart when the cosine between its normal and the view is above this."""
+_MIN_FACES = 40
+"""A piece with fewer faces joins its neighbour, where that does not turn it too far."""
+_TURNED = 0.17
+"""Least cosine between a face and the direction its chart is seen from."""
+_SMOOTHING = 3
+_DENSITIES = (0.7, 0.5, 0.35)
+"""Texels per length of the unseen charts relative to the front, the first that leaves it whole."""
+_LAYER_CELLS = 400
+"""Cells along the longest side of the grid on which overlaps are looked for."""
+_MAX_LAYERS = 3
+
+Labels = NDArray[np.int64]
+Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,142 +53,219 @@ class Atlas:
 
     ``vertices (n, 3)`` with seams split, ``source (n,)`` the vertex of the shape each came
     from, ``faces (m, 3)``, ``texels (n, 2)`` in texels (x right, y down), ``chart (m,)`` with
-    0 the front, 1 the back and the rest rim. ``crop`` is the part of the cut-out, in whole
-    pixels, that the ``front`` and ``back`` boxes show.
+    0 the front. ``crop`` is the part of the cut-out, in whole pixels, that the box ``front`` shows.
     """
 
     vertices: Floats
-    source: NDArray[np.int64]
+    source: Labels
     faces: Indices
-    texels: NDArray[np.float64]
-    chart: NDArray[np.int64]
+    texels: Points
+    chart: Labels
     side: int
     crop: Box
     front: Box
-    back: Box
 
 
 def unwrap(shape: Shape, side: int) -> Atlas:
     """Unwrap a shape into a square atlas of ``side`` texels."""
-    chart = _label(shape)
-    vertices, source, faces, chart_of = _split_seams(shape, chart)
-    flat = _flatten(shape, vertices, chart_of, chart)
-    count = int(chart.max()) + 1
-    low, high = _extents(flat, chart_of, count)
-    # The front is cut at whole pixels, so that its texels can be the pixels themselves.
-    low[:2], high[:2] = np.floor(low[0]) - 1, np.ceil(high[0]) + 1
-    crop = Box(int(low[0, 0]), int(low[0, 1]), int(high[0, 0] - low[0, 0]), int(high[0, 1] - low[0, 1]))
-    sizes, places, gap = _layout(high - low, side)
-    boxes = np.concatenate([places + gap, sizes], axis=1)
-    texels = _to_atlas(flat, chart_of, low, high - low, boxes)
-    front, back = (Box(*(int(value) for value in boxes[index])) for index in (_FRONT, _BACK))
-    return Atlas(vertices, source, faces, texels, chart, side, crop, front, back)
-
-
-def _label(shape: Shape) -> NDArray[np.int64]:
-    """Give each face its chart."""
     normals = face_normals(shape.vertices, shape.faces)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
-    steep = np.abs(normals[:, 2]) < STEEP
-    sideways = np.abs(normals[:, 0]) >= np.abs(normals[:, 1])
-    direction = np.where(sideways, normals[:, 0] < 0, 2 + (normals[:, 1] < 0))
-    chart = np.where(shape.front, _FRONT, _BACK)
-    strips = _strips(shape.faces, np.where(steep, direction, -1), len(shape.vertices))
-    return np.where(strips >= 0, strips + 2, chart)
+    frames = _frames(shape)
+    direction = _directions(shape, normals, frames)
+    chart, frame_of = _charts(shape, direction, frames)
+    source, faces, chart_of = _split_seams(shape.faces, chart)
+    flat = _flatten(shape, source, chart_of, frames[frame_of])
+    low, high = _extents(flat, chart_of, len(frame_of))
+    # The front is cut at whole pixels, so that its texels can be the pixels themselves.
+    low[0], high[0] = np.floor(low[0]) - 1, np.ceil(high[0]) + 1
+    crop = Box(*(int(value) for value in (*low[0], *(high[0] - low[0]))))
+    sizes, places, gap = _layout(high - low, side)
+    boxes = np.concatenate([places + gap, sizes], axis=1)
+    share = (flat - low[chart_of]) / np.maximum((high - low)[chart_of], 1e-9)
+    texels = boxes[chart_of, :2] + share * boxes[chart_of, 2:]
+    front = Box(*(int(value) for value in boxes[0]))
+    return Atlas(shape.vertices[source], source, faces, texels, chart, side, crop, front)
 
 
-def _strips(faces: Indices, direction: NDArray[np.int64], vertex_count: int) -> NDArray[np.int64]:
-    """Give the connected pieces of equal direction numbers; small pieces and the rest get -1."""
+def _frames(shape: Shape) -> Points:
+    """Return the frames that charts are seen in, ``(7, 3, 3)``: rows right, down, towards the viewer.
+
+    Frame 0 is the picture's. The others look at the model from its own six sides, or from the
+    picture's where the camera is level, so that few charts are needed.
+    """
+    view = shape.placement.camera.rotation
+    frames = [view * ((1.0,), (-1.0,), (1.0,))]
+    for axis in range(3):
+        for sign in (1.0, -1.0):
+            towards = np.zeros(3)
+            towards[axis] = sign
+            up = np.array([0.0, 0.0, -sign]) if axis == 1 else np.array([0.0, 1.0, 0.0])
+            frames.append(np.stack([np.cross(up, towards), -up, towards]))
+    return np.stack(frames)
+
+
+def _directions(shape: Shape, normals: Points, frames: Points) -> Labels:
+    """Choose for each face the frame it is seen in; neighbours mostly agree."""
+    facing = normals @ frames[:, 2].T
+    front = shape.front & (facing[:, 0] > STEEP)
+    facing[:, 0] = -1.0
+    label = facing.argmax(axis=1)
+    one, two = _neighbours(shape.faces, len(shape.vertices))
+    count, kinds = len(normals), len(frames)
+    for _ in range(_SMOOTHING):
+        votes = np.zeros((count, kinds))
+        for a, b in ((one, two), (two, one)):
+            alike = ~front[a] & ~front[b]
+            votes += np.bincount(a[alike] * kinds + label[b[alike]], minlength=count * kinds).reshape(
+                count, kinds
+            )
+        # A face follows its neighbours only when that frame still sees it well.
+        votes = np.where(facing > 0.4, votes + 1.2 * facing, -1.0)
+        label = np.where(votes.max(axis=1) > 0, votes.argmax(axis=1), label)
+    return np.where(front, 0, label)
+
+
+def _neighbours(faces: Indices, vertex_count: int) -> tuple[Labels, Labels]:
+    """Return the pairs of faces that share an edge."""
     edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1).astype(np.int64)
     order = np.argsort(edges[:, 0] * vertex_count + edges[:, 1], kind="stable")
     # In a closed manifold mesh each edge stands twice, so neighbours in this order are pairs.
-    first, second = order[0::2] // 3, order[1::2] // 3
-    linked = (direction[first] == direction[second]) & (direction[first] >= 0)
+    return order[0::2] // 3, order[1::2] // 3
+
+
+def _charts(shape: Shape, direction: Labels, frames: Points) -> tuple[Labels, Labels]:
+    """Return the chart of each face, 0 the front, and the frame of each chart."""
+    one, two = _neighbours(shape.faces, len(shape.vertices))
+    direction = _absorb(shape, direction, one, two, frames)
+    layer = np.zeros(len(direction), dtype=np.int64)
+    piece = _pieces(direction, layer, one, two)
+    for _ in range(_MAX_LAYERS):
+        hidden = _hidden(shape, direction, piece, frames)
+        if not hidden.any():
+            break
+        layer[hidden] += 1
+        piece = _pieces(direction, layer, one, two)
+    first = np.unique(piece, return_index=True)[1]
+    return piece, direction[first]
+
+
+def _pieces(direction: Labels, layer: Labels, one: Labels, two: Labels) -> Labels:
+    """Return the number of each face's connected piece; all of the front is 0."""
+    linked = (direction[one] == direction[two]) & (layer[one] == layer[two])
+    count = len(direction)
     graph = sparse.coo_matrix(
-        (np.ones(int(linked.sum())), (first[linked], second[linked])), shape=(len(faces), len(faces))
+        (np.ones(int(linked.sum()), dtype=np.int8), (one[linked], two[linked])), shape=(count, count)
     )
     _, piece = connected_components(graph, directed=False)
-    size = np.bincount(piece, weights=direction >= 0)
-    chosen = np.argsort(-size, kind="stable")[:_MAX_STRIPS]
-    chosen = chosen[size[chosen] >= _MIN_STRIP_FACES]
-    rank = np.full(len(size), -1, dtype=np.int64)
-    rank[chosen] = np.arange(len(chosen))
-    return np.asarray(rank[piece])
+    piece = np.where(direction == 0, -1, piece)
+    _, number = np.unique(piece, return_inverse=True)
+    return number + (0 if (direction == 0).any() else 1)
 
 
-def _split_seams(
-    shape: Shape, chart: NDArray[np.int64]
-) -> tuple[Floats, NDArray[np.int64], Indices, NDArray[np.int64]]:
-    """Store a vertex once for each chart that uses it."""
-    charts = int(chart.max()) + 1
-    key = shape.faces.astype(np.int64) * charts + chart[:, None]
-    distinct, inverse = np.unique(key, return_inverse=True)
-    source = distinct // charts
-    return shape.vertices[source], source, inverse.reshape(-1, 3).astype(np.int32), distinct % charts
-
-
-def _flatten(
-    shape: Shape, vertices: Floats, chart_of: NDArray[np.int64], chart: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Lay every chart flat, ``(n, 2)`` in pixels of the cut-out."""
-    flat = shape.placement.to_pixels(vertices)
-    back = chart_of == _BACK
-    # Seen from behind, right is left.
-    flat[back, 0] = shape.placement.origin[0] * 2 - flat[back, 0]
+def _absorb(shape: Shape, direction: Labels, one: Labels, two: Labels, frames: Points) -> Labels:
+    """Give small pieces to the neighbouring direction with the longest common border."""
     normals = face_normals(shape.vertices, shape.faces)
-    for index in range(2, int(chart.max()) + 1):
-        total = normals[chart == index].sum(axis=0)
-        sideways = abs(total[0]) >= abs(total[1])
-        axes = _SIDE_AXES[int(total[0] < 0) if sideways else 2 + int(total[1] < 0)]
-        members = chart_of == index
-        for column, (axis, sign) in enumerate(axes):
-            flat[members, column] = sign * shape.placement.scale * vertices[members, axis].astype(np.float64)
-    return flat
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+    kinds = len(frames)
+    for _ in range(2):
+        piece = _pieces(direction, np.zeros_like(direction), one, two)
+        count = int(piece.max()) + 1
+        size = np.bincount(piece, minlength=count)
+        border = np.zeros(count * kinds)
+        for a, b in ((one, two), (two, one)):
+            other = (piece[a] != piece[b]) & (direction[b] > 0)
+            border += np.bincount(piece[a[other]] * kinds + direction[b[other]], minlength=count * kinds)
+        table = border.reshape(count, kinds)
+        best = table.argmax(axis=1)
+        joins = (size < _MIN_FACES) & (table.max(axis=1) > 0) & (np.arange(count) > 0)
+        target = best[piece]
+        turned = np.einsum("fd,fd->f", normals, frames[target, 2])
+        moves = joins[piece] & (turned > _TURNED) & (direction > 0)
+        if not moves.any():
+            break
+        direction = np.where(moves, target, direction)
+    return direction
 
 
-def _extents(
-    flat: NDArray[np.float64], chart_of: NDArray[np.int64], count: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _hidden(shape: Shape, direction: Labels, piece: Labels, frames: Points) -> NDArray[np.bool_]:
+    """Find the faces that another face of the same chart covers."""
+    hidden = np.zeros(len(direction), dtype=bool)
+    cells = _LAYER_CELLS / float(np.ptp(shape.vertices, axis=0).max())
+    for kind in range(1, len(frames)):
+        chosen = np.flatnonzero(direction == kind)
+        if not len(chosen):
+            continue
+        points = shape.vertices.astype(np.float64) @ frames[kind].T * cells
+        corner = points[shape.faces[chosen]]
+        corner[..., :2] -= np.floor(corner[..., :2].min(axis=(0, 1))) - 1.0
+        size = np.ceil(corner[..., :2].max(axis=(0, 1))).astype(np.int64) + 2
+        texels = rasterize(corner[..., :2], (int(size[1]), int(size[0])))
+        depth = np.einsum("kc,kc->k", texels.barycentric, corner[texels.faces][..., 2])
+        owner = piece[chosen[texels.faces]]
+        key = (owner * size[1] + texels.rows) * size[0] + texels.columns
+        _, place = np.unique(key, return_inverse=True)
+        nearest = np.full(int(place.max(initial=0)) + 1, -np.inf)
+        np.maximum.at(nearest, place, depth)
+        covered = nearest[place] - depth > 3.0
+        hidden[chosen[texels.faces[covered]]] = True
+    return hidden
+
+
+def _split_seams(faces: Indices, chart: Labels) -> tuple[Labels, Indices, Labels]:
+    """Store a vertex once for each chart that uses it: its source, the faces, its chart."""
+    charts = int(chart.max()) + 1
+    key = faces.astype(np.int64) * charts + chart[:, None]
+    distinct, inverse = np.unique(key, return_inverse=True)
+    return distinct // charts, inverse.reshape(-1, 3).astype(np.int32), distinct % charts
+
+
+def _flatten(shape: Shape, source: Labels, chart_of: Labels, frames: Points) -> Points:
+    """Lay every chart flat, ``(n, 2)`` in pixels of the cut-out."""
+    points = shape.vertices[source].astype(np.float64)
+    flat = shape.placement.scale * np.einsum("nd,nkd->nk", points, frames[chart_of][:, :2])
+    front = chart_of == 0
+    flat[front] = shape.placement.to_pixels(points[front])
+    return np.asarray(flat)
+
+
+def _extents(flat: Points, chart_of: Labels, count: int) -> tuple[Points, Points]:
     low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
     np.minimum.at(low, chart_of, flat)
     np.maximum.at(high, chart_of, flat)
-    # The back shows the same pixels as the front, mirrored, whatever part of it is rim.
-    mirrored = flat[chart_of <= _BACK]
-    low[:2], high[:2] = mirrored.min(axis=0), mirrored.max(axis=0)
     return low, high
 
 
-def _layout(extent: NDArray[np.float64], side: int) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+def _layout(extent: Points, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Choose the largest scale at which all charts fit; return sizes, places and the gap, texels.
 
     A scale above one is brought down to a whole number: then each pixel owns whole texels.
     """
     gap = max(2, side // 256)
-    density = np.full(len(extent), _RIM_DENSITY)
-    density[_FRONT], density[_BACK] = 1.0, _BACK_DENSITY
+    best: tuple[float, NDArray[np.int64], NDArray[np.int64]] | None = None
+    for wanted in _DENSITIES:
+        found = _largest(extent, wanted, side, gap)
+        if found is not None and (best is None or found[0] > best[0]):
+            best = found
+        if best is not None and best[0] >= 1.0:
+            break
+    if best is None:
+        raise ValueError(f"{len(extent)} charts do not fit a texture of {side} texels")
+    return best[1], best[2], gap
 
-    def attempt(scale: float) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+
+def _largest(
+    extent: Points, unseen: float, side: int, gap: int
+) -> tuple[float, NDArray[np.int64], NDArray[np.int64]] | None:
+    density = np.full(len(extent), unseen)
+    density[0] = 1.0
+
+    def attempt(scale: float) -> tuple[float, NDArray[np.int64], NDArray[np.int64]] | None:
         sizes = np.maximum(np.round(extent * (scale * density)[:, None] - 1e-9), 1).astype(np.int64)
         places = pack([(int(w) + 2 * gap, int(h) + 2 * gap) for w, h in sizes], side)
-        return None if places is None else (sizes, np.array(places, dtype=np.int64))
+        return None if places is None else (scale, sizes, np.array(places, dtype=np.int64))
 
-    low, high = 0.0, side / float(extent[_FRONT].max())
-    for _ in range(18):
+    low, high = 0.0, side / float(extent[0].max())
+    for _ in range(12):
         middle = (low + high) / 2
         low, high = (middle, high) if attempt(middle) else (low, middle)
-    whole = float(np.floor(low)) if low >= 1 else low
-    found = attempt(whole) or attempt(low)
-    if found is None:
-        raise ValueError(f"{len(extent)} charts do not fit a texture of {side} texels")
-    return *found, gap
-
-
-def _to_atlas(
-    flat: NDArray[np.float64],
-    chart_of: NDArray[np.int64],
-    low: NDArray[np.float64],
-    extent: NDArray[np.float64],
-    boxes: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    share = (flat - low[chart_of]) / np.maximum(extent[chart_of], 1e-9)
-    return np.asarray(boxes[chart_of, :2] + share * boxes[chart_of, 2:])
+    return attempt(float(np.floor(low)) if low >= 1 else low) or attempt(low)

@@ -1,0 +1,1 @@
+"""Several pictures of one thing: its visual hull, rounded, and painted from each picture."""
