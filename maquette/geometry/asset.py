@@ -101,20 +101,9 @@ def clean_mesh(
     index is out of range, a coordinate is beyond ``1e15`` metres, or no triangle is left.
     """
     points = np.asarray(vertices, dtype=np.float64).reshape(-1, 3)
-    corners = np.asarray(faces).reshape(-1, 3).astype(np.int64)
-    if corners.size and (corners.min() < 0 or corners.max() >= len(points)):
-        raise MeshError("A face of the mesh names a vertex that does not exist.")
-    finite = np.asarray(np.isfinite(points).all(axis=1))
-    if finite.any() and np.abs(points[finite]).max() > _FAR:
-        raise MeshError("The mesh has coordinates too large to compute with.")
-    distinct = (
-        (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 2] != corners[:, 0])
-    )
-    corners = corners[distinct & finite[corners].all(axis=1)]
+    corners, used = clean_faces(points, faces)
     if not len(corners):
         raise MeshError("The mesh has no triangle.")
-    used = np.zeros(len(points), dtype=bool)
-    used[corners] = True
     renumber = np.cumsum(used) - 1
     return Mesh(
         vertices=points[used].astype(np.float32),
@@ -125,6 +114,28 @@ def clean_mesh(
         else np.nan_to_num(np.asarray(uv, np.float64)[used], posinf=0, neginf=0).astype("f4"),
         colors=None if colors is None else np.ascontiguousarray(colors[used]),
     )
+
+
+def clean_faces(
+    points: NDArray[np.float64], faces: NDArray[np.generic]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the faces ``(m, 3)`` that can be used and which of ``points (n, 3)`` they touch.
+
+    Raises :class:`MeshError` for an index out of range and for coordinates beyond ``1e15`` metres.
+    """
+    corners = np.asarray(faces).reshape(-1, 3).astype(np.int64)
+    if corners.size and (corners.min() < 0 or corners.max() >= len(points)):
+        raise MeshError("A face of the mesh names a vertex that does not exist.")
+    finite = np.asarray(np.isfinite(points).all(axis=1))
+    if finite.any() and np.abs(points[finite]).max() > _FAR:
+        raise MeshError("The mesh has coordinates too large to compute with.")
+    distinct = (
+        (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 2] != corners[:, 0])
+    )
+    corners = corners[distinct & finite[corners].all(axis=1)]
+    used = np.zeros(len(points), dtype=bool)
+    used[corners] = True
+    return corners, used
 
 
 def unit_vectors(vectors: NDArray[np.floating]) -> Floats:

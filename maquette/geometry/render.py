@@ -52,9 +52,12 @@ class _Camera:
     """The picture shows tangents ``centre ± half``."""
 
 
-def render(asset: Asset, view: View = View()) -> Bytes:
-    """Draw an asset: ``(size, size, 4) uint8``, straight alpha, transparent background."""
-    points = np.concatenate([part.mesh.vertices for part in asset.parts]).astype(np.float64)
+def render(asset: Asset, view: View = View(), *, around: Asset | None = None) -> Bytes:
+    """Draw an asset: ``(size, size, 4) uint8``, straight alpha, transparent background.
+
+    The camera stands back until all of ``around``, else the asset itself, fits the picture.
+    """
+    points = np.concatenate([part.mesh.vertices for part in (around or asset).parts]).astype(np.float64)
     camera = _frame(points, view)
     scene = rtcore_scene.EmbreeScene()
     for part in asset.parts:

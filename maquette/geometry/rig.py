@@ -6,6 +6,7 @@ A vertex moves by linear blend skinning (glTF 2.0, section 3.7.3.3).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,3 +64,33 @@ class Skin:
 
     joints: NDArray[np.uint16]
     weights: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A motion of one skeleton.
+
+    ``times (t,)`` float64 rise, in seconds. ``rotations (t, j, 4)`` are unit quaternions
+    (x, y, z, w) that turn each joint against its parent, as ``Skeleton.local`` does at rest.
+    ``translations`` gives the joints that travel, each ``(t, 3)`` metres in its parent's space; all
+    others keep their place, and with it the length of their bone. Raises :class:`MeshError` when
+    the arrays do not agree.
+    """
+
+    name: str
+    times: NDArray[np.float64]
+    rotations: NDArray[np.float64]
+    translations: Mapping[int, NDArray[np.float64]]
+
+    def __post_init__(self) -> None:
+        count = len(self.times)
+        agree = self.rotations.ndim == 3 and self.rotations.shape[::2] == (count, 4)
+        if not count or not agree or any(t.shape != (count, 3) for t in self.translations.values()):
+            raise MeshError("The arrays of the clip do not agree.")
+        if (np.diff(self.times) <= 0).any():
+            raise MeshError("The times of the clip do not rise.")
+
+    @property
+    def seconds(self) -> float:
+        """Duration from the first to the last pose."""
+        return float(self.times[-1] - self.times[0])

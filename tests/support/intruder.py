@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -148,3 +149,9 @@ def flood(lines: int) -> int:
 def huge() -> str:
     """Return more than a message may hold."""
     return "x" * (5 << 20)
+
+
+def start(command: list[str]) -> tuple[int, str]:
+    """Start a program and return its status and what it said."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ T = TypeVar("T")
 class RunningMesh:
     """A mesh that runs, and what a test may do to it. Names are those of the process table:
 
-    ``postgres``, ``storage``, ``jobs``, ``meshgen``, ``meshgen-2``, …, ``gateway``, ``envoy``.
+    ``postgres``, ``storage``, ``jobs``, ``meshgen``, ``meshgen-2``, …, ``rigging``, ``gateway``, ``envoy``.
     """
 
     def __init__(self, settings: Settings, table: Sequence[ProcessSpec]) -> None:
@@ -139,16 +139,17 @@ def running_mesh(
     nodes: int = 1,
     data_dir: Path | None = None,
     adapt: Callable[[ProcessSpec], ProcessSpec] = lambda row: row,
+    without: Collection[str] = (),
     **overrides: Any,
 ) -> Iterator[RunningMesh]:
     """Run a mesh with ``nodes`` meshgen nodes on a free port; it goes with its folder at the end.
 
     ``overrides`` are settings, sections as dicts: ``running_mesh(nodes=2, jobs={"lease_seconds": 2})``.
-    ``adapt`` changes rows of the process table.
+    ``adapt`` changes rows of the process table; those named in ``without`` are left out.
     """
     with open_folder("mesh") as folder:
         settings = Settings(**{"data_dir": data_dir or folder / "data", "port": free_port(), **overrides})
-        table = [adapt(row) for row in process_table(settings, nodes=nodes)]
+        table = [adapt(row) for row in process_table(settings, nodes=nodes) if row.name not in without]
         mesh = RunningMesh(settings, table)
         try:
             mesh.start()

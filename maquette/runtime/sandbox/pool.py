@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any
 from prometheus_client import Counter
 
 from maquette.runtime.sandbox.errors import WorkerUnfit
-from maquette.runtime.sandbox.spec import WorkerSpec, worker_uid
+from maquette.runtime.sandbox.spec import WorkerSpec
+from maquette.runtime.sandbox.uids import claimed_uids
 from maquette.runtime.sandbox.worker import WorkerProcess
 from maquette.runtime.sandbox.workspace import Workspace
 from maquette.runtime.telemetry import get_logger
@@ -31,6 +32,8 @@ class Seat:
     """The place of one worker; whoever holds its lease may call."""
 
     index: int
+    uid: int | None
+    """Its workers' own; None where they keep ours."""
     worker: WorkerProcess | None = None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while a worker sits here, ready or starting."""
@@ -65,6 +68,10 @@ class Lease:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await seat.arrived.wait()
 
+    def replace(self) -> None:
+        """End the idle worker; a fresh one comes by itself."""
+        self._pool.replace(self._seat)
+
     def release(self) -> None:
         """Give the right back. The worker must be idle or gone."""
         seat = self._seat
@@ -84,10 +91,15 @@ class SandboxPool:
     """
 
     def __init__(
-        self, spec: WorkerSpec, workers: int, workspace: Workspace, on_prepared: OnPrepared | None = None
+        self,
+        spec: WorkerSpec,
+        uids: Sequence[int | None],
+        workspace: Workspace,
+        on_prepared: OnPrepared | None = None,
     ) -> None:
+        """Make a pool of one worker for each of ``uids``; None is our own."""
         self.spec = spec
-        self.seats = [Seat(index) for index in range(workers)]
+        self.seats = [Seat(index, uid) for index, uid in enumerate(uids)]
         self._workspace = workspace
         self._free: asyncio.Queue[Seat] = asyncio.Queue()
         self._on_prepared = on_prepared
@@ -103,15 +115,17 @@ class SandboxPool:
         ``workspace`` is a folder of ours for their files (`settings.tmp_dir`).
         """
         folder = await asyncio.to_thread(Workspace, workspace / "work", spec.name)
-        pool = cls(spec, workers, folder, on_prepared)
-        for seat in pool.seats:
-            seat.task = asyncio.create_task(pool._keep(seat))
-            pool._free.put_nowait(seat)
-        try:
-            yield pool
-        finally:
-            await pool._close()
-            await asyncio.to_thread(folder.close)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.to_thread, folder.close)
+            uids = stack.enter_context(claimed_uids(spec.uid_base, str(folder.path), workers))
+            pool = cls(spec, uids, folder, on_prepared)
+            for seat in pool.seats:
+                seat.task = asyncio.create_task(pool._keep(seat))
+                pool._free.put_nowait(seat)
+            try:
+                yield pool
+            finally:
+                await pool._close()
 
     async def call(
         self,
@@ -180,12 +194,11 @@ class SandboxPool:
 
     async def _keep(self, seat: Seat) -> None:
         """Keep a worker on a seat, for ever."""
-        uid = worker_uid(self.spec, str(self._workspace.path), seat.index)
         in_a_row = 0
         while True:
             await asyncio.sleep(_BACK_OFF[min(in_a_row, len(_BACK_OFF) - 1)])
             try:
-                room = await asyncio.to_thread(self._workspace.room, seat.index, uid)
+                room = await asyncio.to_thread(self._workspace.room, seat.index, seat.uid)
                 seat.worker = await WorkerProcess.spawn(self.spec, room, self._prepared_on(seat))
             except OSError as error:
                 seat.failure = f"a worker cannot be started: {error}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +37,9 @@ class WorkerSpec:
     require_confinement: bool = True
     """Refuse to work where the kernel takes neither the filter nor the uid."""
     processes: bool = False
-    """May start programs."""
+    """May start programs; they live under the same limits, and their memory counts with its own."""
+    readable: tuple[Path, ...] = ()
+    """Further folders it may read."""
     uid_base: int = 61200
     """First of the numeric uids that workers take when we are root."""
     recycle_after: int = 0
@@ -47,22 +48,6 @@ class WorkerSpec:
     """Longest file a worker may write."""
     jit_cache: Path | None = None
     """Folder in which compiled functions outlive a worker."""
-
-
-_UID_RANGES = 250
-_UIDS_EACH = 16
-
-
-def worker_uid(spec: WorkerSpec, owner: str, index: int) -> int | None:
-    """Return the uid of a pool's worker, None where we are not root and keep our own.
-
-    Workers of one pool differ, so that none can read what another works on; pools differ by
-    ``owner`` as far as the range of 4,000 uids allows.
-    """
-    if os.geteuid() != 0:
-        return None
-    block = zlib.crc32(owner.encode()) % _UID_RANGES
-    return spec.uid_base + block * _UIDS_EACH + index % _UIDS_EACH
 
 
 def cores() -> int:
@@ -86,7 +71,7 @@ def readable_roots(spec: WorkerSpec) -> list[str]:
     for package in sorted(packages):
         place = code_root() / package
         roots.append(str(place if place.is_dir() else place.with_suffix(".py")))
-    return roots
+    return [*roots, *map(str, spec.readable)]
 
 
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/opt")

@@ -190,12 +190,11 @@ class WorkerProcess:
         self._send({"op": "cancel", "id": call.id})
 
     def resident_mib(self) -> float:
-        """Return the resident memory of the process, MiB; 0 when it is gone."""
-        try:
-            fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
-        except OSError:
-            return 0.0
-        return int(fields[1]) * _PAGE / (1 << 20)
+        """Return the resident memory of the process and of programs it started, MiB; 0 when it is gone."""
+        mine = _resident_mib(self.process.pid)
+        if not self.spec.processes:
+            return mine
+        return mine + sum(map(_resident_mib, _descendants(self.process.pid)))
 
     def kill(self) -> None:
         """Kill the process and all it started, at once."""
@@ -275,3 +274,28 @@ class WorkerProcess:
             self.ended.set_result(status)
         if self._call is not None and not self._call.answer.done():
             self._call.answer.set_result({"op": "ended", "status": status})
+
+
+def _resident_mib(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/statm").read_text().split()
+    except OSError:
+        return 0.0
+    return int(fields[1]) * _PAGE / (1 << 20)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return the pids of what a process has started, and what that has."""
+    found: list[int] = []
+    pending = [pid]
+    while pending:
+        parent = pending.pop()
+        try:
+            threads = [task.name for task in Path(f"/proc/{parent}/task").iterdir()]
+            told = [Path(f"/proc/{parent}/task/{thread}/children").read_text() for thread in threads]
+        except OSError:
+            continue
+        children = [int(child) for text in told for child in text.split()]
+        found += children
+        pending += children
+    return found

@@ -51,7 +51,7 @@ Global___QueuedJob: _TypeAlias = QueuedJob  # noqa: Y015
 
 @_typing.final
 class ImageToRawMeshBody(_message.Message):
-    """Exactly one of image_path, image_base64 and image_file_id."""
+    """Exactly one of image_path, image_base64, image_file_id and image_file_ids."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -63,6 +63,8 @@ class ImageToRawMeshBody(_message.Message):
     FALLBACK_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    IMAGE_FILE_IDS_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
     image_path: _builtins.str
     """A path this API issued."""
     image_base64: _builtins.str
@@ -79,6 +81,18 @@ class ImageToRawMeshBody(_message.Message):
     """"low", "medium" (default) or "high"."""
     seed: _builtins.int
     """Makes the result reproducible; 0 by default. At most 2^53 − 1."""
+    @_builtins.property
+    def image_file_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of uploads, one to six: pictures of one thing from several sides, the front first."""
+
+    @_builtins.property
+    def views(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where each of them was taken from, in their order: "front", "right" (what lies at the viewer's
+        right hand in the front view), "back", "left", "top", "bottom", "front_right" or
+        "three_quarter" (halfway from front to right), "back_right", "back_left", "front_left", or
+        degrees to the right of the front, as "30". The first is the front and the others are guessed when absent.
+        """
+
     def __init__(
         self,
         *,
@@ -90,10 +104,12 @@ class ImageToRawMeshBody(_message.Message):
         fallback: _builtins.str | None = ...,
         quality: _builtins.str | None = ...,
         seed: _builtins.int | None = ...,
+        image_file_ids: _abc.Iterable[_builtins.str] | None = ...,
+        views: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_fallback", b"_fallback", "_image_base64", b"_image_base64", "_image_file_id", b"_image_file_id", "_image_path", b"_image_path", "_model_preference", b"_model_preference", "_output_format", b"_output_format", "_quality", b"_quality", "_seed", b"_seed", "fallback", b"fallback", "image_base64", b"image_base64", "image_file_id", b"image_file_id", "image_path", b"image_path", "model_preference", b"model_preference", "output_format", b"output_format", "quality", b"quality", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fallback", b"_fallback", "_image_base64", b"_image_base64", "_image_file_id", b"_image_file_id", "_image_path", b"_image_path", "_model_preference", b"_model_preference", "_output_format", b"_output_format", "_quality", b"_quality", "_seed", b"_seed", "fallback", b"fallback", "image_base64", b"image_base64", "image_file_id", b"image_file_id", "image_path", b"image_path", "model_preference", b"model_preference", "output_format", b"output_format", "quality", b"quality", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fallback", b"_fallback", "_image_base64", b"_image_base64", "_image_file_id", b"_image_file_id", "_image_path", b"_image_path", "_model_preference", b"_model_preference", "_output_format", b"_output_format", "_quality", b"_quality", "_seed", b"_seed", "fallback", b"fallback", "image_base64", b"image_base64", "image_file_id", b"image_file_id", "image_file_ids", b"image_file_ids", "image_path", b"image_path", "model_preference", b"model_preference", "output_format", b"output_format", "quality", b"quality", "seed", b"seed", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fallback: _TypeAlias = _typing.Literal["fallback"]  # noqa: Y015
     _WhichOneofArgType__fallback: _TypeAlias = _typing.Literal["_fallback", b"_fallback"]  # noqa: Y015
@@ -132,7 +148,7 @@ Global___ImageToRawMeshBody: _TypeAlias = ImageToRawMeshBody  # noqa: Y015
 
 @_typing.final
 class ImageToTexturedMeshBody(_message.Message):
-    """Exactly one of image_path, image_base64 and image_file_id."""
+    """Exactly one of image_path, image_base64, image_file_id and image_file_ids."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -148,6 +164,8 @@ class ImageToTexturedMeshBody(_message.Message):
     TEXTURE_IMAGE_PATH_FIELD_NUMBER: _builtins.int
     TEXTURE_IMAGE_BASE64_FIELD_NUMBER: _builtins.int
     TEXTURE_IMAGE_FILE_ID_FIELD_NUMBER: _builtins.int
+    IMAGE_FILE_IDS_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
     image_path: _builtins.str
     """A path this API issued."""
     image_base64: _builtins.str
@@ -172,6 +190,18 @@ class ImageToTexturedMeshBody(_message.Message):
     """Null only."""
     texture_image_file_id: _builtins.str
     """Null only."""
+    @_builtins.property
+    def image_file_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of uploads, one to six: pictures of one thing from several sides, the front first."""
+
+    @_builtins.property
+    def views(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where each of them was taken from, in their order: "front", "right" (what lies at the viewer's
+        right hand in the front view), "back", "left", "top", "bottom", "front_right" or
+        "three_quarter" (halfway from front to right), "back_right", "back_left", "front_left", or
+        degrees to the right of the front, as "30". The first is the front and the others are guessed when absent.
+        """
+
     def __init__(
         self,
         *,
@@ -187,10 +217,12 @@ class ImageToTexturedMeshBody(_message.Message):
         texture_image_path: _builtins.str | None = ...,
         texture_image_base64: _builtins.str | None = ...,
         texture_image_file_id: _builtins.str | None = ...,
+        image_file_ids: _abc.Iterable[_builtins.str] | None = ...,
+        views: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_fallback", b"_fallback", "_image_base64", b"_image_base64", "_image_file_id", b"_image_file_id", "_image_path", b"_image_path", "_model_preference", b"_model_preference", "_output_format", b"_output_format", "_quality", b"_quality", "_seed", b"_seed", "_texture_image_base64", b"_texture_image_base64", "_texture_image_file_id", b"_texture_image_file_id", "_texture_image_path", b"_texture_image_path", "_texture_resolution", b"_texture_resolution", "fallback", b"fallback", "image_base64", b"image_base64", "image_file_id", b"image_file_id", "image_path", b"image_path", "model_preference", b"model_preference", "output_format", b"output_format", "quality", b"quality", "seed", b"seed", "texture_image_base64", b"texture_image_base64", "texture_image_file_id", b"texture_image_file_id", "texture_image_path", b"texture_image_path", "texture_resolution", b"texture_resolution"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fallback", b"_fallback", "_image_base64", b"_image_base64", "_image_file_id", b"_image_file_id", "_image_path", b"_image_path", "_model_preference", b"_model_preference", "_output_format", b"_output_format", "_quality", b"_quality", "_seed", b"_seed", "_texture_image_base64", b"_texture_image_base64", "_texture_image_file_id", b"_texture_image_file_id", "_texture_image_path", b"_texture_image_path", "_texture_resolution", b"_texture_resolution", "fallback", b"fallback", "image_base64", b"image_base64", "image_file_id", b"image_file_id", "image_path", b"image_path", "model_preference", b"model_preference", "output_format", b"output_format", "quality", b"quality", "seed", b"seed", "texture_image_base64", b"texture_image_base64", "texture_image_file_id", b"texture_image_file_id", "texture_image_path", b"texture_image_path", "texture_resolution", b"texture_resolution"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fallback", b"_fallback", "_image_base64", b"_image_base64", "_image_file_id", b"_image_file_id", "_image_path", b"_image_path", "_model_preference", b"_model_preference", "_output_format", b"_output_format", "_quality", b"_quality", "_seed", b"_seed", "_texture_image_base64", b"_texture_image_base64", "_texture_image_file_id", b"_texture_image_file_id", "_texture_image_path", b"_texture_image_path", "_texture_resolution", b"_texture_resolution", "fallback", b"fallback", "image_base64", b"image_base64", "image_file_id", b"image_file_id", "image_file_ids", b"image_file_ids", "image_path", b"image_path", "model_preference", b"model_preference", "output_format", b"output_format", "quality", b"quality", "seed", b"seed", "texture_image_base64", b"texture_image_base64", "texture_image_file_id", b"texture_image_file_id", "texture_image_path", b"texture_image_path", "texture_resolution", b"texture_resolution", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fallback: _TypeAlias = _typing.Literal["fallback"]  # noqa: Y015
     _WhichOneofArgType__fallback: _TypeAlias = _typing.Literal["_fallback", b"_fallback"]  # noqa: Y015

@@ -295,10 +295,17 @@ class JobResult(_message.Message):
     THUMBNAIL_FILE_INFO_FIELD_NUMBER: _builtins.int
     GENERATION_INFO_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    BONE_COUNT_FIELD_NUMBER: _builtins.int
+    RIG_INFO_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
     output_mesh_path: _builtins.str
     thumbnail_path: _builtins.str
     mesh_url: _builtins.str
     thumbnail_url: _builtins.str
+    bone_count: _builtins.int
+    """Of rigging jobs, null for others: joints in the file."""
+    format: _builtins.str
+    """Format of the mesh, e.g. "glb"."""
     @_builtins.property
     def mesh_file_info(self) -> Global___FileInfo: ...
     @_builtins.property
@@ -311,6 +318,10 @@ class JobResult(_message.Message):
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResultFile]:
         """Every file, e.g. the material and the texture of an OBJ."""
 
+    @_builtins.property
+    def rig_info(self) -> _struct_pb2.Struct:
+        """rig_type, has_skinning, skeleton_only, bone_count, rig_mode."""
+
     def __init__(
         self,
         *,
@@ -322,15 +333,26 @@ class JobResult(_message.Message):
         thumbnail_file_info: Global___FileInfo | None = ...,
         generation_info: _struct_pb2.Struct | None = ...,
         files: _abc.Iterable[Global___ResultFile] | None = ...,
+        bone_count: _builtins.int | None = ...,
+        rig_info: _struct_pb2.Struct | None = ...,
+        format: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_thumbnail_path", b"_thumbnail_path", "_thumbnail_url", b"_thumbnail_url", "generation_info", b"generation_info", "mesh_file_info", b"mesh_file_info", "thumbnail_file_info", b"thumbnail_file_info", "thumbnail_path", b"thumbnail_path", "thumbnail_url", b"thumbnail_url"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bone_count", b"_bone_count", "_format", b"_format", "_thumbnail_path", b"_thumbnail_path", "_thumbnail_url", b"_thumbnail_url", "bone_count", b"bone_count", "format", b"format", "generation_info", b"generation_info", "mesh_file_info", b"mesh_file_info", "rig_info", b"rig_info", "thumbnail_file_info", b"thumbnail_file_info", "thumbnail_path", b"thumbnail_path", "thumbnail_url", b"thumbnail_url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_thumbnail_path", b"_thumbnail_path", "_thumbnail_url", b"_thumbnail_url", "files", b"files", "generation_info", b"generation_info", "mesh_file_info", b"mesh_file_info", "mesh_url", b"mesh_url", "output_mesh_path", b"output_mesh_path", "thumbnail_file_info", b"thumbnail_file_info", "thumbnail_path", b"thumbnail_path", "thumbnail_url", b"thumbnail_url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bone_count", b"_bone_count", "_format", b"_format", "_thumbnail_path", b"_thumbnail_path", "_thumbnail_url", b"_thumbnail_url", "bone_count", b"bone_count", "files", b"files", "format", b"format", "generation_info", b"generation_info", "mesh_file_info", b"mesh_file_info", "mesh_url", b"mesh_url", "output_mesh_path", b"output_mesh_path", "rig_info", b"rig_info", "thumbnail_file_info", b"thumbnail_file_info", "thumbnail_path", b"thumbnail_path", "thumbnail_url", b"thumbnail_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bone_count: _TypeAlias = _typing.Literal["bone_count"]  # noqa: Y015
+    _WhichOneofArgType__bone_count: _TypeAlias = _typing.Literal["_bone_count", b"_bone_count"]  # noqa: Y015
+    _WhichOneofReturnType__format: _TypeAlias = _typing.Literal["format"]  # noqa: Y015
+    _WhichOneofArgType__format: _TypeAlias = _typing.Literal["_format", b"_format"]  # noqa: Y015
     _WhichOneofReturnType__thumbnail_path: _TypeAlias = _typing.Literal["thumbnail_path"]  # noqa: Y015
     _WhichOneofArgType__thumbnail_path: _TypeAlias = _typing.Literal["_thumbnail_path", b"_thumbnail_path"]  # noqa: Y015
     _WhichOneofReturnType__thumbnail_url: _TypeAlias = _typing.Literal["thumbnail_url"]  # noqa: Y015
     _WhichOneofArgType__thumbnail_url: _TypeAlias = _typing.Literal["_thumbnail_url", b"_thumbnail_url"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bone_count) -> _WhichOneofReturnType__bone_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__format) -> _WhichOneofReturnType__format | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__thumbnail_path) -> _WhichOneofReturnType__thumbnail_path | None: ...
     @_typing.overload

@@ -49,7 +49,8 @@ class SocketServiceServicer:
 
     def WatchJob(self, request, context):
         """Sends the job's state at once, then each change, and closes after the last event.
-        Close codes: 1000 after the last event, 4404 unknown job.
+        Close codes: 1000 after the last event, 1001 this gateway stops, 1013 try again, 4401 not
+        authenticated, 4404 unknown job, 4429 too many sockets of one client.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,8 @@ class SocketServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SocketServiceAsyncStub: ...
     WatchJob: _grpc.UnaryUnaryMultiCallable[_sockets_pb2.WatchJobRequest, _httpbody_pb2.HttpBody]
     """Sends the job's state at once, then each change, and closes after the last event.
-    Close codes: 1000 after the last event, 4404 unknown job.
+    Close codes: 1000 after the last event, 1001 this gateway stops, 1013 try again, 4401 not
+    authenticated, 4404 unknown job, 4429 too many sockets of one client.
     """
 
 @_typing.type_check_only
@@ -46,7 +47,8 @@ class SocketServiceAsyncStub(SocketServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     WatchJob: _aio.UnaryUnaryMultiCallable[_sockets_pb2.WatchJobRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Sends the job's state at once, then each change, and closes after the last event.
-    Close codes: 1000 after the last event, 4404 unknown job.
+    Close codes: 1000 after the last event, 1001 this gateway stops, 1013 try again, 4401 not
+    authenticated, 4404 unknown job, 4429 too many sockets of one client.
     """
 
 class SocketServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,7 +61,8 @@ class SocketServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
         """Sends the job's state at once, then each change, and closes after the last event.
-        Close codes: 1000 after the last event, 4404 unknown job.
+        Close codes: 1000 after the last event, 1001 this gateway stops, 1013 try again, 4401 not
+        authenticated, 4404 unknown job, 4429 too many sockets of one client.
         """
 
 def add_SocketServiceServicer_to_server(servicer: SocketServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
