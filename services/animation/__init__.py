@@ -1,0 +1,1 @@
+"""Motion clips, retargeting and rendered video."""

@@ -1,0 +1,168 @@
+"""Runs, leaps and other ways to get on quickly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from services.animation.library.overlay import Overlay, Wave
+from services.animation.motion.gait import Gait
+from services.animation.motion.moves import Move, stepping
+
+JOG = Gait(
+    cycle=0.72,
+    stride=2.3,
+    stance=0.38,
+    ahead=0.38,
+    width=-0.055,
+    clearance=0.11,
+    kick=0.26,
+    strike=4,
+    push=50,
+    bounce=0.045,
+    crouch=0.03,
+    sway=0.012,
+    hip_turn=8,
+    hip_drop=5,
+    chest_turn=13,
+    lean=9,
+    nod=-4,
+    arms=34,
+    arms_ahead=4,
+    spread=9,
+    elbow=78,
+    elbow_swing=22,
+    fist=0.75,
+)
+SPRINT = replace(
+    JOG,
+    cycle=0.5,
+    stride=3.1,
+    stance=0.27,
+    clearance=0.2,
+    kick=0.42,
+    push=60,
+    lean=19,
+    nod=-14,
+    arms=62,
+    arms_ahead=8,
+    elbow=88,
+    elbow_swing=12,
+    strike=-6,
+    bounce=0.04,
+)
+
+MOVES: tuple[Move, ...] = (
+    stepping("jog", "an easy run", JOG, tags=("run",)),
+    stepping(
+        "run",
+        "a steady run",
+        replace(JOG, cycle=0.64, stride=2.7, stance=0.34, arms=44, lean=12, kick=0.32),
+        tags=("run",),
+    ),
+    stepping("sprint", "flat out, arms pumping", SPRINT),
+    stepping(
+        "ninja_run",
+        "bent low, arms streaming behind",
+        replace(SPRINT, lean=46, nod=-28, arms=3, crouch=0.08),
+        over=Overlay(held={"swing": -58, "spread": 16, "elbow": 6, "fist": 0.1}),
+    ),
+    stepping(
+        "scared_run",
+        "fleeing with arms in the air",
+        replace(JOG, cycle=0.54, stride=2.3, stance=0.34, lean=-4, nod=-12),
+        over=Overlay(
+            held={"swing": 150, "spread": 26, "elbow": 40, "fist": 0.0},
+            waves=(
+                Wave("l_swing", 16, 4, 0),
+                Wave("r_swing", 16, 4, 180),
+                Wave("l_elbow", 22, 4, 60),
+                Wave("r_elbow", 22, 4, 240),
+                Wave("look", 30, 1, 0),
+            ),
+        ),
+    ),
+    stepping(
+        "armed_run",
+        "running with a rifle held across the chest",
+        replace(JOG, cycle=0.66, stride=2.4, lean=16, nod=-10, chest_turn=4, hip_turn=6),
+        over=Overlay(
+            held={
+                "grip": 1,
+                "l_hand_x": 0.12,
+                "l_hand_y": -0.26,
+                "l_hand_z": 0.62,
+                "r_hand_x": 0.26,
+                "r_hand_y": -0.5,
+                "r_hand_z": 0.34,
+                "fist": 0.8,
+                "palm": 20,
+            },
+            waves=(Wave("twist", 4, 2, 0),),
+        ),
+    ),
+    stepping(
+        "run_backwards",
+        "running backwards on the toes",
+        replace(JOG, cycle=0.66, stride=-1.5, stance=0.42, ahead=0.5, kick=0.1, lean=6, arms=22, push=40),
+    ),
+    stepping(
+        "strafe_run",
+        "running sideways to the left",
+        replace(
+            JOG,
+            cycle=0.62,
+            stride=1.25,
+            stance=0.44,
+            heading=90,
+            width=0.15,
+            kick=0.04,
+            arms=10,
+            spread=18,
+            hip_turn=0,
+            chest_turn=2,
+            ahead=0.5,
+            push=25,
+            lean=8,
+            clearance=0.1,
+        ),
+    ),
+    stepping(
+        "skip",
+        "a child's skip, bounding from foot to foot",
+        replace(
+            JOG,
+            cycle=0.86,
+            stride=1.9,
+            stance=0.36,
+            bounce=0.085,
+            clearance=0.34,
+            kick=0.05,
+            lean=-2,
+            arms=58,
+            elbow=34,
+            push=58,
+        ),
+        over=Overlay(offset={"nod": -6}),
+    ),
+    stepping(
+        "heavy_run",
+        "a lumbering run, body rocking",
+        replace(
+            JOG,
+            cycle=0.86,
+            stride=1.7,
+            stance=0.46,
+            width=0.07,
+            toe_out=18,
+            sway=0.07,
+            hip_drop=9,
+            lean=12,
+            arms=24,
+            spread=26,
+            kick=0.12,
+            bounce=0.04,
+            crouch=0.06,
+        ),
+        over=Overlay(waves=(Wave("lean", 8, 2, 0),)),
+    ),
+)
