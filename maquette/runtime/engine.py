@@ -38,6 +38,8 @@ class EngineDescription:
     """Order of choice under the default policy: the highest that is available wins."""
     unavailable: str = ""
     """Why it cannot run here and what to install; empty when it can."""
+    missing_formats: Mapping[str, str] = field(default_factory=dict)
+    """Formats it would know if something were installed, and what."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-SERVICES = ("storage", "jobs", "meshgen", "gateway")
+SERVICES = ("storage", "jobs", "meshgen", "rigging", "animation", "gateway")
 # A Unix socket's path has at most 107 bytes; this is the longest name below the run folder.
-_LONGEST_SOCKET = 107 - len("/gateway-edge.sock")
+_LONGEST_SOCKET = 107 - len("/storage-bytes.sock")
 
 
 class _Section(BaseModel):
@@ -44,8 +44,15 @@ class AddressSettings(_Section):
 
     jobs: list[str] = Field([], description="Replicas of `jobs`; unset: a Unix socket.")
     storage: str = Field("", description="`storage`; unset: a Unix socket.")
+    storage_bytes: str = Field(
+        "",
+        description="Where `storage` takes uploads' bytes; unset: a Unix socket, or the port after that of "
+        "`addresses.storage`.",
+    )
     gateway: str = Field("", description="`gateway`, as Envoy dials it; unset: a Unix socket.")
     meshgen: str = Field("", description="This `meshgen` node, as `jobs` dials it; unset: a Unix socket.")
+    rigging: str = Field("", description="This `rigging` node, as `jobs` dials it; unset: a Unix socket.")
+    animation: str = Field("", description="This `animation` node, as `jobs` dials it; unset: a Unix socket.")
 
 
 class TlsSettings(_Section):
@@ -71,6 +78,17 @@ class JobsSettings(_Section):
     poll_seconds: float = Field(1.0, gt=0, description="Looks for waiting work and for overrun jobs.")
     queue_limit: int = Field(1000, ge=1, description="Jobs one account may have waiting.")
     time_limit_seconds: float = Field(1800.0, gt=0, description="Longest life of a job.")
+    key_lifetime_seconds: float = Field(
+        86_400.0,
+        ge=0,
+        description="An idempotency key is good this long after its job was made; 0: for ever.",
+    )
+    job_lifetime_seconds: float = Field(
+        2_592_000.0,
+        ge=0,
+        description="An ended job and its result are kept this long, then forgotten; 0: for ever.",
+    )
+    sweep_seconds: float = Field(60.0, gt=0, description="How often old keys and jobs are looked for.")
     crash_budget: int = Field(3, ge=1, description="Attempts that a task's own worker may crash.")
     node_loss_budget: int = Field(20, ge=1, description="Attempts that may be lost with their node.")
     announce_seconds: float = Field(1.0, gt=0, description="How often nodes announce themselves.")
@@ -158,8 +176,20 @@ class CapabilitySettings(_Section):
         description="Refuse tasks where the kernel takes neither system call filter nor change of uid.",
     )
     allow_programs: bool = Field(False, description="Worker processes may start other programs.")
-    extra_engines: list[str] = Field(
-        [], description="Further sources of engines, as `module:function`, besides the capability's own."
+    extra_engines: dict[str, list[str]] = Field(
+        {},
+        description="Further sources of engines, as `module:function`, by the capability that serves them.",
+    )
+
+
+class FbxSettings(_Section):
+    """FBX in and out, by Blender as a program of its own."""
+
+    folder: Path | None = Field(
+        None, description="Folder of the Blender worker; unset: `workers/blender` beside the packages."
+    )
+    install: bool = Field(
+        False, description="Install Blender (about 1 GB) in the background at a start without it."
     )
 
 
@@ -172,12 +202,35 @@ class GatewaySettings(_Section):
     header_seconds: float = Field(10.0, gt=0, description="Longest time for a request's headers to arrive.")
     body_seconds: float = Field(900.0, gt=0, description="Longest time for a whole request to arrive.")
     idle_seconds: float = Field(60.0, gt=0, description="A request or response that stands still ends.")
+    slow_body_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="A file's request that brings less than `slow_body_kib` in this time is refused (408); "
+        "0: none is.",
+    )
+    slow_body_kib: int = Field(64, ge=1, description="What a request brings at least in that time, KiB.")
     answer_seconds: float = Field(30.0, gt=0, description="Longest time for an answer that is not a stream.")
     max_connections: int = Field(10_000, ge=1, description="Connections open at the public listener.")
     max_sockets: int = Field(2_000, ge=1, description="WebSockets open at one gateway.")
+    sockets_per_client: int = Field(
+        10,
+        ge=0,
+        description="WebSockets open of one account at one gateway, of the public account for each client "
+        "address; 0: no limit.",
+    )
     max_body_kib: int = Field(1024, ge=1, description="Longest JSON body without the files in it, KiB.")
     requests_per_second: int = Field(
         50_000, ge=0, description="Requests let in per second at one Envoy; 0: no limit."
+    )
+    requests_per_second_per_client: int = Field(
+        0,
+        ge=0,
+        description="Requests let in per second of one client address (IPv6: /64) at one Envoy; 0: any.",
+    )
+    proxy_hops: int = Field(
+        0,
+        ge=0,
+        description="Reverse proxies in front of Envoy whose `X-Forwarded-For` tells the client's address.",
     )
     heap_mib: int = Field(1024, ge=128, description="Envoy's heap, MiB; it sheds load when near it.")
     access_log: Literal["off", "json"] = Field("off", description="Envoy's log of requests, to stdout.")
@@ -234,6 +287,7 @@ class Settings(BaseSettings):
     jobs: JobsSettings = JobsSettings()
     storage: StorageSettings = StorageSettings()
     capability: CapabilitySettings = CapabilitySettings()
+    fbx: FbxSettings = FbxSettings()
     gateway: GatewaySettings = GatewaySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
@@ -289,6 +343,17 @@ class Settings(BaseSettings):
         if isinstance(configured, list):
             configured = configured[0] if configured else ""
         return configured or self.socket(service)
+
+    def bytes_address(self) -> str:
+        """Return where `storage` takes byte streams: ``unix:<path>`` or ``host:port``."""
+        target = self.addresses.storage_bytes
+        if target:
+            return target
+        target = self.address("storage")
+        if target.startswith("unix:"):
+            return self.socket("storage-bytes")
+        host, _, port = target.rpartition(":")
+        return f"{host}:{int(port) + 1}"
 
     def jobs_addresses(self) -> list[str]:
         """Return the gRPC targets of every replica of `jobs`."""

@@ -7,9 +7,10 @@ default registry, served on an internal port.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import Any
 
 import grpc
@@ -92,13 +93,28 @@ def _setup_traces(service: str, endpoint: str) -> None:
     _tracing = True
 
 
-def server_interceptors() -> Sequence[grpc.aio.ServerInterceptor]:
-    """Return the interceptors that open a span for each call; none while traces are off."""
+def server_interceptors(own_spans: Iterable[str] = ()) -> Sequence[grpc.aio.ServerInterceptor]:
+    """Return the interceptors that open a span for each call; none while traces are off.
+
+    Methods named in ``own_spans`` (``/package.Service/Method``) open their spans themselves.
+    """
     if not _tracing:
         return ()
     from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
-    return (aio_server_interceptor(filter_=filters.negate(filters.health_check())),)  # type: ignore[no-untyped-call]
+    left_out = (filters.health_check(), *(filters.full_method_name(name) for name in own_spans))
+    return (aio_server_interceptor(filter_=filters.negate(filters.any_of(*left_out))),)  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def server_span(name: str, traceparent: str) -> Iterator[None]:
+    """Be in the trace of one of several requests that came with one call; nothing while traces are off."""
+    if not _tracing:
+        yield
+        return
+    parent = propagate.extract({"traceparent": traceparent})
+    with tracer().start_as_current_span(name, parent, trace.SpanKind.SERVER):
+        yield
 
 
 def trace_context(metadata: Iterable[tuple[str, Any]]) -> Sequence[tuple[str, str]]:

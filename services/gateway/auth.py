@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 PUBLIC_ACCOUNT = "public"
+CLIENT_HEADER = "x-maquette-client"
+"""The client's address, as Envoy saw it: internal, and so never taken from outside."""
 
 
 @dataclass(frozen=True, slots=True)

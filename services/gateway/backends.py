@@ -12,6 +12,7 @@ import grpc
 from maquette.api.jobs.v1 import jobs_pb2_grpc
 from maquette.api.storage.v1 import storage_pb2_grpc
 from maquette.runtime.errors import DeadlineExceeded, Unavailable
+from maquette.runtime.rpc.balanced import balanced
 from maquette.runtime.rpc.channel import open_channel
 from maquette.runtime.rpc.status import from_rpc_error
 from maquette.runtime.settings import Settings
@@ -22,7 +23,7 @@ CALL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class JobsBackend:
-    """One replica of `jobs`."""
+    """One replica of `jobs`, or all of them behind one channel."""
 
     target: str
     channel: grpc.aio.Channel
@@ -34,34 +35,34 @@ class JobsBackend:
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """Everything the gateway calls. Unary calls to `jobs` go to its first replica."""
+    """Everything the gateway calls."""
 
     replicas: tuple[JobsBackend, ...]
+    """Each replica of `jobs`, for what only it knows: its feed, and the nodes announced to it."""
+    jobs: JobsBackend
+    """All of them, in turns: what any of them can answer."""
     storage_channel: grpc.aio.Channel
     storage: storage_pb2_grpc.StorageServiceAsyncStub
-
-    @property
-    def jobs(self) -> JobsBackend:
-        """The replica that unary calls go to."""
-        return self.replicas[0]
 
 
 @asynccontextmanager
 async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     """Open the channels; nothing is dialled before the first call."""
-    replicas = tuple(_jobs_backend(settings, target) for target in settings.jobs_addresses())
+    replicas = tuple(
+        _jobs_backend(target, open_channel(settings, target, privileged=True))
+        for target in settings.jobs_addresses()
+    )
+    jobs = _jobs_backend("jobs", balanced([replica.channel for replica in replicas]))
     channel = open_channel(settings, settings.address("storage"), privileged=True)
     storage: Any = storage_pb2_grpc.StorageServiceStub(channel)
     try:
-        yield Backends(replicas, channel, storage)
+        yield Backends(replicas, jobs, channel, storage)
     finally:
-        for replica in replicas:
-            await replica.channel.close()
+        await jobs.channel.close()
         await channel.close()
 
 
-def _jobs_backend(settings: Settings, target: str) -> JobsBackend:
-    channel = open_channel(settings, target, privileged=True)
+def _jobs_backend(target: str, channel: grpc.aio.Channel) -> JobsBackend:
     jobs: Any = jobs_pb2_grpc.JobServiceStub(channel)
     artifacts: Any = jobs_pb2_grpc.ArtifactServiceStub(channel)
     nodes: Any = jobs_pb2_grpc.NodeServiceStub(channel)

@@ -51,6 +51,13 @@ class Capabilities:
         """Return the formats that the features take now."""
         return frozenset(name for engine in self.serving(features) for name in engine.input_formats)
 
+    def missing_formats(self, features: Iterable[str]) -> dict[str, str]:
+        """Return formats that no node can do now, with what one would have to install."""
+        engines = self.serving(features)
+        there = {name for engine in engines for name in (*engine.input_formats, *engine.output_formats)}
+        told = {name: why for engine in engines for name, why in engine.missing_formats.items()}
+        return {name: why for name, why in told.items() if name not in there}
+
 
 class NodeDirectory:
     """Asks `jobs` for its nodes, at most once a second."""

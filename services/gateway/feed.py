@@ -158,17 +158,20 @@ class Feed:
         open_now: set[str] = set()
         stream = replica.feed.WatchFeed(jobs_pb2.WatchFeedRequest(), wait_for_ready=True)
         async for response in stream:
-            if response.WhichOneof("item") == "synced":
+            item = response.WhichOneof("item")
+            if item == "synced":
                 if not self._synced:
                     self._mirror.forget(keep_open=open_now)
                 self._synced.add(replica.target)
                 _SYNCED.set(len(self._synced))
                 self._log.info("feed in step", target=replica.target, jobs=len(self._mirror))
                 continue
-            _EVENTS.inc()
-            entry = self._mirror.apply(response.event)
-            if replica.target not in self._synced and not entry.terminal:
-                open_now.add(entry.job.id)
+            events = (response.event,) if item == "event" else response.events.events
+            _EVENTS.inc(len(events))
+            for event in events:
+                entry = self._mirror.apply(event)
+                if replica.target not in self._synced and not entry.terminal:
+                    open_now.add(entry.job.id)
 
     def _lose(self, replica: JobsBackend) -> None:
         self._synced.discard(replica.target)

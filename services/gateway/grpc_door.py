@@ -13,6 +13,7 @@ from structlog.contextvars import bind_contextvars
 
 from maquette.runtime.errors import Internal, MaquetteError
 from maquette.runtime.rpc.bounds import validate
+from maquette.runtime.rpc.interceptors import end_call
 from maquette.runtime.rpc.status import trailing_metadata
 from maquette.runtime.telemetry import get_logger
 from services.gateway.auth import Authenticator, Credentials, set_principal
@@ -99,17 +100,17 @@ def _remade(make: Any, behaviour: Any, handler: _Handler) -> _Handler:
     return made
 
 
-async def _abort(context: _Context, error: Exception, method: str) -> None:
-    if not isinstance(error, MaquetteError):
-        _log.error("call failed", method=method, exc_info=error)
-        error = Internal("The call failed.")
+async def _abort(context: _Context, cause: Exception, method: str) -> None:
+    error = cause if isinstance(cause, MaquetteError) else Internal("The call failed.")
     REFUSALS.labels(error.reason).inc()
     # Header values are ASCII; what is not is written as JSON escapes.
     body = json.dumps(error_fields(error), ensure_ascii=True, separators=(",", ":"))
     # It travels in headers too; what people read is in the body.
     error.message = error.message[:_LONGEST_MESSAGE]
     shaped = (("x-error-json", body), ("x-http-status", str(http_status(error))))
-    await context.abort(error.row.code, _ascii(error.message), (*trailing_metadata(error), *shaped))
+    metadata = (*trailing_metadata(error), *shaped)
+    error.message = _ascii(error.message)
+    await end_call(context, error, metadata, cause=cause, method=method)
 
 
 def _ascii(text: str) -> str:

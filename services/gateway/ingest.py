@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
-
-import grpc
+from typing import Protocol
 
 from maquette.api.storage.v1 import storage_pb2
 from maquette.runtime.clock import IdSource
 from maquette.runtime.errors import InvalidArgument
-from maquette.runtime.rpc.status import from_rpc_error
+from maquette.runtime.rpc.byte_client import ByteCall, ByteClient
 from maquette.runtime.settings import GatewaySettings
-from services.gateway.backends import Backends
 from services.gateway.sniff import HEAD_BYTES, MESH_MEDIA_TYPES, sniff_mesh
 
-# Pieces arrive in up to 256 KiB: with one more it stays within the 1 MiB that storage takes at once.
-_CHUNK = 768 * 1024
+_CREATE_UPLOAD = "/maquette.api.storage.v1.StorageService/CreateUpload"
+# So much goes to storage in one frame: storage asks its threads, its disk and its quota once for each.
+_CHUNK = 4 << 20
 _MIB = 1 << 20
 
 
@@ -58,7 +56,7 @@ class Ingestion:
     """One file on its way in."""
 
     def __init__(
-        self, call: Any, kind: FileKind, most: int, spool: Path | None, inspector: ImageInspector
+        self, call: ByteCall, kind: FileKind, most: int, spool: Path | None, inspector: ImageInspector
     ) -> None:
         self._call = call
         self._kind = kind
@@ -69,12 +67,12 @@ class Ingestion:
             os.open(spool, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600) if spool else -1
         )
         self._head = bytearray()
-        self._pending: list[bytes] = []
+        self._pending: list[bytes | memoryview] = []
         self._pending_size = 0
         self.size = 0
 
-    async def write(self, data: bytes) -> None:
-        """Take the next bytes. Raises `InvalidArgument` (FILE_TOO_LARGE) past the limit."""
+    async def write(self, data: bytes | memoryview) -> None:
+        """Take bytes, which must not change. Raises `InvalidArgument` (FILE_TOO_LARGE) past the limit."""
         self.size += len(data)
         if self.size > self._most:
             raise InvalidArgument(
@@ -106,18 +104,11 @@ class Ingestion:
     async def commit(self, facts: FileFacts) -> storage_pb2.Upload:
         """Publish the file."""
         commit = storage_pb2.CreateUploadRequest.Commit(media_type=facts.media_type, format=facts.format)
-        await self._send(storage_pb2.CreateUploadRequest(commit=commit))
-        try:
-            await self._call.done_writing()
-            response = await self._call
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
-        upload: storage_pb2.Upload = response.upload
-        return upload
+        await self._call.send(storage_pb2.CreateUploadRequest(commit=commit))
+        return (await self._call.finish(storage_pb2.CreateUploadResponse)).upload
 
     def close(self) -> None:
-        """Undo what was not committed."""
-        self._call.cancel()
+        """Remove the spooled picture."""
         if self._spool is not None:
             os.close(self._file)
             self._spool.unlink(missing_ok=True)
@@ -125,24 +116,10 @@ class Ingestion:
     async def _flush(self) -> None:
         if not self._pending:
             return
-        chunk = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
-        self._pending.clear()
-        self._pending_size = 0
+        pieces, self._pending, self._pending_size = self._pending, [], 0
         if self._spool is not None:
-            await asyncio.to_thread(_write_all, self._file, chunk)
-        for at in range(0, len(chunk), _MIB):
-            await self._send(storage_pb2.CreateUploadRequest(chunk=chunk[at : at + _MIB]))
-
-    async def _send(self, request: storage_pb2.CreateUploadRequest) -> None:
-        try:
-            await self._call.write(request)
-        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            # Storage ended the call: its status tells why.
-            try:
-                await self._call
-            except grpc.aio.AioRpcError as error:
-                raise from_rpc_error(error) from error
-            raise
+            await asyncio.to_thread(_write_all, self._file, pieces)
+        await self._call.send_bytes(pieces)
 
 
 class Ingestor:
@@ -150,13 +127,13 @@ class Ingestor:
 
     def __init__(
         self,
-        backends: Backends,
+        storage: ByteClient,
         inspector: ImageInspector,
         spool_folder: Path,
         limits: GatewaySettings,
         ids: IdSource,
     ) -> None:
-        self._backends = backends
+        self._storage = storage
         self._inspector = inspector
         self._folder = spool_folder
         self._limits = limits
@@ -177,20 +154,22 @@ class Ingestor:
             filename=filename,
             max_bytes=most,
         )
-        call = self._backends.storage.CreateUpload(timeout=self._limits.body_seconds)
-        spool = self._folder / f"picture-{self._ids.token()}" if kind is FileKind.IMAGE else None
-        ingestion = Ingestion(call, kind, most, spool, self._inspector)
-        try:
-            await ingestion._send(storage_pb2.CreateUploadRequest(header=header))
-            yield ingestion
-        finally:
-            ingestion.close()
+        # Left before its answer, the call is cancelled, and storage drops what it has.
+        async with self._storage.call(_CREATE_UPLOAD, timeout=self._limits.body_seconds) as call:
+            await call.send(storage_pb2.CreateUploadRequest(header=header))
+            spool = self._folder / f"picture-{self._ids.token()}" if kind is FileKind.IMAGE else None
+            ingestion = Ingestion(call, kind, most, spool, self._inspector)
+            try:
+                yield ingestion
+            finally:
+                ingestion.close()
 
 
-def _write_all(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
+def _write_all(file: int, pieces: Iterable[bytes | memoryview]) -> None:
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(file, view) :]
 
 
 def sweep_spool(folder: Path) -> None:

@@ -6,9 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from maquette.api.dialects.aigc.v1 import files_pb2_grpc, generation_pb2_grpc, system_pb2_grpc
+from maquette.api.dialects.aigc.v1 import (
+    files_pb2_grpc,
+    generation_pb2_grpc,
+    rigging_pb2_grpc,
+    system_pb2_grpc,
+)
 from maquette.api.dialects.core.v1 import core_pb2_grpc
 from maquette.runtime.memory import tune_for_streams
+from maquette.runtime.rpc.byte_client import ByteClient
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.sandbox import SandboxPool
 from maquette.runtime.secrets import load_secret
@@ -16,6 +22,7 @@ from maquette.runtime.service import ServiceContext, run_service
 from services.gateway.auth import Authenticator, OpenAuthenticator
 from services.gateway.backends import Backends, open_backends
 from services.gateway.capabilities import NodeDirectory
+from services.gateway.dialects.aigc.rigging import AutoRiggingServicer, RigSubmitter
 from services.gateway.dialects.aigc.servicer import (
     FileServicer,
     MeshGenerationServicer,
@@ -33,6 +40,7 @@ from services.gateway.feed import Feed
 from services.gateway.grpc_door import PublicDoor
 from services.gateway.ingest import ImageInspector, Ingestor, sweep_spool
 from services.gateway.inspection import SandboxInspector, inspector_spec
+from services.gateway.job_maker import JobMaker
 from services.gateway.mirror import Mirror
 from services.gateway.routes import DIALECTS, public_routes
 from services.gateway.uploads import Uploads
@@ -57,7 +65,8 @@ async def build(context: ServiceContext) -> AsyncIterator[None]:
         await stack.enter_async_context(_running(feed, context))
         authenticator: Authenticator = OpenAuthenticator()
         inspector: ImageInspector = SandboxInspector(pool, limits)
-        ingestor = Ingestor(backends, inspector, settings.tmp_dir, limits, context.ids)
+        storage = ByteClient(settings, settings.bytes_address(), privileged=True)
+        ingestor = Ingestor(storage, inspector, settings.tmp_dir, limits, context.ids)
         parts = _dialect_parts(context, backends, feed, ingestor)
         await stack.enter_async_context(_grpc(context, parts, authenticator))
         edge = EdgeParts(backends, feed, ingestor, authenticator, context.clock, settings.base_url, limits)
@@ -73,12 +82,14 @@ def _dialect_parts(context: ServiceContext, backends: Backends, feed: Feed, inge
     limits = context.settings.gateway
     nodes = NodeDirectory(backends, context.clock)
     largest = max(route.option.max_body_bytes for route in public_routes() if route.client_streaming)
-    body = BodyLimits(rest=limits.max_body_kib * 1024, whole=largest)
+    body = BodyLimits(rest=limits.max_body_kib * 1024, whole=largest, pace=limits)
+    uploads, jobs = Uploads(backends, context.clock), JobMaker(backends)
     return Parts(
         backends=backends,
         feed=feed,
         nodes=nodes,
-        submitter=ImageSubmitter(backends, feed, nodes, Uploads(backends, context.clock), ingestor, body),
+        submitter=ImageSubmitter(backends, feed, nodes, uploads, ingestor, jobs, body),
+        rigs=RigSubmitter(backends, feed, nodes, uploads, jobs),
         clock=context.clock,
         base_url=context.settings.base_url,
         limits=limits,
@@ -116,6 +127,9 @@ async def _grpc(context: ServiceContext, parts: Parts, authenticator: Authentica
     system_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts), server)
     files_pb2_grpc.add_FileServiceServicer_to_server(FileServicer(parts), server)
     generation_pb2_grpc.add_MeshGenerationServiceServicer_to_server(MeshGenerationServicer(parts), server)
+    rigging_pb2_grpc.add_AutoRiggingServiceServicer_to_server(
+        AutoRiggingServicer(parts.rigs, parts.nodes), server
+    )
     events = EventServicer(parts.feed, settings.gateway.ping_seconds)
     core_pb2_grpc.add_EventServiceServicer_to_server(events, server)
     names = sorted({route.service for route in public_routes() if not route.at_edge})

@@ -56,7 +56,7 @@ def openapi_document() -> Json:
 def _operation(route: PublicRoute, schemas: dict[str, Json]) -> Json:
     option = route.option
     operation: Json = {
-        "operationId": route.rpc if route.template.startswith("/api/") else _own_id(route),
+        "operationId": _own_id(route),
         "summary": option.summary,
         "tags": [option.tag],
         "parameters": list(_parameters(route, schemas)),
@@ -68,9 +68,10 @@ def _operation(route: PublicRoute, schemas: dict[str, Json]) -> Json:
 
 
 def _own_id(route: PublicRoute) -> str:
-    # One method on two paths still needs two ids.
-    first = next(r for r in public_routes() if (r.service, r.rpc) == (route.service, route.rpc))
-    return route.rpc if first.template == route.template else f"{route.rpc}AtRoot"
+    # One method on several paths still needs an id for each; the longest path has its plain name.
+    same = [r.template for r in public_routes() if (r.service, r.rpc) == (route.service, route.rpc)]
+    place = sorted(same, key=lambda template: (-len(template), template)).index(route.template)
+    return route.rpc if not place else f"{route.rpc}{place + 1}"
 
 
 def _parameters(route: PublicRoute, schemas: dict[str, Json]) -> Iterator[Json]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -143,6 +143,13 @@ def event_proto(event: JobEvent) -> jobs_pb2.JobEvent:
     return jobs_pb2.JobEvent(
         seq=event.seq, type=EVENT[event.type], time=timestamp(event.time), job=job_proto(event.job)
     )
+
+
+def feed_events(response: jobs_pb2.WatchFeedResponse) -> Sequence[jobs_pb2.JobEvent]:
+    """Return the events of a message of the feed; none for `synced`."""
+    if response.HasField("event"):
+        return (response.event,)
+    return response.events.events
 
 
 def event_from_proto(message: jobs_pb2.JobEvent) -> JobEvent:

@@ -21,6 +21,7 @@ from maquette.runtime.errors import Aborted, Unavailable
 from services.jobs.model import EPOCH_BITS, Job, JobEvent, Progress
 from services.jobs.states import TERMINAL_EVENTS, Event, Kind, State, allowed
 
+_FEED_LIST = 64
 _FINAL = TERMINAL_EVENTS | {Event.DELETED}
 
 
@@ -147,15 +148,16 @@ class Hub:
                 self._check_stopping()
                 await entry.signal.wait()
 
-    async def feed(self, *, own: bool = False) -> AsyncIterator[JobEvent | None]:
-        """Yield a snapshot of every open job, None, and then all events.
+    async def feed(self, *, own: bool = False) -> AsyncIterator[list[JobEvent] | None]:
+        """Yield snapshots of every open job, None, and then all events: each list what came since the last.
 
         ``own`` leaves out what other replicas told. Raises Aborted when the reader falls behind,
         Unavailable when this replica stops.
         """
         cursor = self._feed_count
-        for job in self.open_jobs():
-            yield self._snapshot(job)
+        jobs = self.open_jobs()
+        for at in range(0, len(jobs), _FEED_LIST):
+            yield [self._snapshot(job) for job in jobs[at : at + _FEED_LIST]]
         yield None
         while True:
             oldest = self._feed[0][0] if self._feed else self._feed_count
@@ -164,10 +166,11 @@ class Hub:
             # Indexing a deque is quick near its ends, where a reader that keeps up is.
             position = cursor - oldest
             if position < len(self._feed):
-                _count, local, event = self._feed[position]
-                cursor += 1
-                if local or not own:
-                    yield event
+                end = min(len(self._feed), position + _FEED_LIST)
+                told = [self._feed[at] for at in range(position, end)]
+                cursor += len(told)
+                if events := [event for _count, local, event in told if local or not own]:
+                    yield events
             else:
                 self._check_stopping()
                 await self._feed_signal.wait()

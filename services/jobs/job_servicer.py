@@ -20,23 +20,30 @@ from maquette.runtime.clock import Clock, IdSource
 from maquette.runtime.errors import (
     AlreadyExists,
     FailedPrecondition,
+    Internal,
     InvalidArgument,
+    MaquetteError,
     NotFound,
     ResourceExhausted,
 )
+from maquette.runtime.rpc.status import to_status
 from maquette.runtime.settings import JobsSettings
-from maquette.runtime.telemetry import current_traceparent
+from maquette.runtime.telemetry import current_traceparent, get_logger, server_span
 from services.jobs import convert
 from services.jobs.endings import Endings
 from services.jobs.hub import Hub, terminal_of
 from services.jobs.ledger.jobs import Filter, JobTable
-from services.jobs.model import Job, JobEvent, NewJob
+from services.jobs.model import FIRST_SEQ, Job, JobEvent, NewJob
 from services.jobs.placement import choose_engine
 from services.jobs.registry import NodeRegistry
-from services.jobs.states import Event, State
+from services.jobs.states import State
 from services.jobs.submit import Submitter
 
+CREATE_JOBS = "/maquette.api.jobs.v1.JobService/CreateJobs"
+"""It opens a span for each of its jobs, in that job's own trace."""
+_CREATE_JOB = "/maquette.api.jobs.v1.JobService/CreateJob"
 _Context = grpc.aio.ServicerContext[Any, Any]
+_Outcome = jobs_pb2.CreateJobsResponse.Outcome
 _LONGEST_WAIT = 600.0
 _PAGE = 100
 
@@ -53,7 +60,6 @@ class JobParts:
     clock: Clock
     ids: IdSource
     settings: JobsSettings
-    wake: Callable[[], None]
     refused: Callable[[], int]
 
 
@@ -69,6 +75,26 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         self, request: jobs_pb2.CreateJobRequest, context: _Context
     ) -> jobs_pb2.CreateJobResponse:
         """Store a job durably, once for each idempotency key."""
+        return await self._create(request)
+
+    async def CreateJobs(
+        self, request: jobs_pb2.CreateJobsRequest, context: _Context
+    ) -> jobs_pb2.CreateJobsResponse:
+        """Store several jobs; those that are refused leave the others alone."""
+        outcomes = await asyncio.gather(*map(self._outcome, request.entries))
+        return jobs_pb2.CreateJobsResponse(outcomes=outcomes)
+
+    async def _outcome(self, entry: jobs_pb2.CreateJobsRequest.Entry) -> _Outcome:
+        try:
+            with server_span(_CREATE_JOB, entry.traceparent):
+                return _Outcome(response=await self._create(entry.job))
+        except MaquetteError as error:
+            return _Outcome(error=to_status(error))
+        except Exception as error:  # noqa: BLE001 — the neighbours' answers must not go with it
+            get_logger().error("a job of several failed", exc_info=error)
+            return _Outcome(error=to_status(Internal("internal error")))
+
+    async def _create(self, request: jobs_pb2.CreateJobRequest) -> jobs_pb2.CreateJobResponse:
         parts = self._parts
         new = convert.new_job(
             request,
@@ -79,11 +105,8 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         await self._check_models(new)
         stored = await parts.submitter.submit(new)
         if stored.outcome == "created" and stored.created and stored.deadline:
-            job = convert.created(new, stored.created, stored.deadline)
-            event = self._hub.publish(Event.QUEUED, job, epoch=1)
-            parts.wake()
-            answer = event.job if event else job
-            return jobs_pb2.CreateJobResponse(job=convert.job_proto(answer), created=True)
+            job = convert.created(new, stored.created, stored.deadline).at(seq=FIRST_SEQ)
+            return jobs_pb2.CreateJobResponse(job=convert.job_proto(job), created=True)
         if stored.outcome == "exists":
             found = await self._jobs.get(new.account_id, stored.job_id)
             if found is None:
@@ -226,10 +249,10 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def _check_models(self, new: NewJob) -> None:
         """Refuse a job that may not fall back to another model than one that is on no node."""
-        views = self._parts.registry.views()
         for task in new.tasks:
             if task.fallback or not task.model_preference:
                 continue
+            views = self._parts.registry.views()
             if choose_engine(views, task.feature, task.model_preference, fallback=False) is None:
                 key = new.idempotency_key
                 if key and await self._jobs.has_key(new.account_id, key):

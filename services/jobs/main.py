@@ -17,18 +17,21 @@ from maquette.runtime.secrets import load_secret
 from maquette.runtime.service import ServiceContext, run_service
 from services.jobs.attempts import Attempts
 from services.jobs.channels import NodeChannels
+from services.jobs.convert import created
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.endings import Endings
 from services.jobs.graph import ProgressBook
 from services.jobs.hub import Hub
-from services.jobs.job_servicer import JobParts, JobServicer
+from services.jobs.job_servicer import CREATE_JOBS, JobParts, JobServicer
 from services.jobs.ledger.database import Database
-from services.jobs.ledger.jobs import JobTable
+from services.jobs.ledger.jobs import JobTable, Submitted
+from services.jobs.ledger.retention import RetentionTable
 from services.jobs.ledger.tasks import TaskTable
 from services.jobs.listener import Listener
-from services.jobs.model import JobEvent
+from services.jobs.model import JobEvent, NewJob
 from services.jobs.registry import NodeRegistry
 from services.jobs.relay import Relay
+from services.jobs.retention import Retention
 from services.jobs.runner import Parts, Runner
 from services.jobs.servicers import ArtifactServicer, FeedServicer, NodeServicer
 from services.jobs.states import Event
@@ -83,12 +86,19 @@ class Ledger:
             context.clock,
             settings,
         )
-        self.submitter = Submitter(self.jobs, context.clock, batch=settings.create_batch)
+        self.submitter = Submitter(self.jobs, context.clock, batch=settings.create_batch, stored=self._stored)
         self.relay = Relay(self.hub, self._open)
         self.channels = NodeChannels(self.registry, self._open)
         self.dispatcher.runner = Runner(self._runner_parts())
         self.upkeep = Upkeep(
             self.jobs, self.tasks, self.hub, self.attempts, self.registry, self.endings, settings
+        )
+        self.retention = Retention(
+            RetentionTable(self.database),
+            self.hub,
+            self.endings,
+            keys=settings.key_lifetime_seconds,
+            jobs=settings.job_lifetime_seconds,
         )
         self.leases = LeaseKeeper(self.tasks, self.attempts, self.book, context.clock, settings.lease_seconds)
         self.listener = Listener(
@@ -118,6 +128,12 @@ class Ledger:
             refused=self._count_refused,
         )
 
+    def _stored(self, new: NewJob, stored: Submitted) -> None:
+        """Tell that a job was made, and look for a node at once."""
+        if stored.created and stored.deadline:
+            self.hub.publish(Event.QUEUED, created(new, stored.created, stored.deadline), epoch=1)
+            self.dispatcher.wake()
+
     def _count_refused(self) -> None:
         self.refused += 1
 
@@ -132,7 +148,6 @@ class Ledger:
             clock=self.context.clock,
             ids=self.context.ids,
             settings=self.settings,
-            wake=self.dispatcher.wake,
             refused=lambda: self.refused,
         )
         jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(parts), server)
@@ -149,6 +164,7 @@ class Ledger:
             every(settings.lease_seconds / 3, "extend leases", self.leases.extend),
             every(settings.poll_seconds, "close overdue jobs", upkeep.close_overdue),
             every(settings.poll_seconds, "close exhausted tasks", upkeep.close_exhausted),
+            every(settings.sweep_seconds, "forget what is old", self.retention.sweep),
             every(1.0, "note progress", upkeep.note_progress),
             every(5.0, "measure", upkeep.measure),
             every(5.0, "close channels", self.channels.sweep),
@@ -178,7 +194,7 @@ async def running(context: ServiceContext) -> AsyncIterator[Ledger]:
     async with AsyncExitStack() as stack:
         await ledger.database.open()
         stack.push_async_callback(ledger.database.close)
-        server = create_server(context.settings)
+        server = create_server(context.settings, own_spans=(CREATE_JOBS,))
         ledger.servicers(server)
         ledger.hub.load(await ledger.jobs.open())
         serving = await serve(server, ledger.address, SERVICES, context.settings)

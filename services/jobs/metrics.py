@@ -18,5 +18,7 @@ RELEASES = Counter("maquette_jobs_releases_total", "Attempts given back.", ["cos
 ENDED = Counter("maquette_jobs_ended_total", "Jobs ended, as seen here.", ["state"])
 RUNNING = Gauge("maquette_jobs_running", "Attempts this replica drives.")
 WAITING = Gauge("maquette_jobs_waiting_tasks", "Tasks that could run now.", ["feature"])
+EXPIRED_KEYS = Counter("maquette_jobs_expired_keys_total", "Idempotency keys forgotten.")
+REMOVED_JOBS = Counter("maquette_jobs_removed_total", "Ended jobs forgotten.")
 NODES = Gauge("maquette_jobs_nodes", "Nodes that announce themselves.", ["capability"])
 WAIT_SECONDS = Histogram("maquette_jobs_wait_seconds", "Submit to first claim.", buckets=_FAST)

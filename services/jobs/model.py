@@ -13,6 +13,7 @@ from services.jobs.states import TERMINAL, Event, State
 
 EPOCH_BITS = 20
 """A sequence number is ``epoch << 20`` plus a count: the epoch is durable, the count is not."""
+FIRST_SEQ = 1 << EPOCH_BITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import grpc
 
 from maquette.api.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 from maquette.runtime.telemetry import get_logger
-from services.jobs.convert import event_from_proto
+from services.jobs.convert import event_from_proto, feed_events
 from services.jobs.hub import Hub
 
 
@@ -43,7 +43,7 @@ class Relay:
             async with self._channel(address) as channel:
                 stub = jobs_pb2_grpc.FeedServiceStub(channel)
                 async for item in stub.WatchFeed(jobs_pb2.WatchFeedRequest(own=True)):
-                    if item.WhichOneof("item") == "event":
-                        self._hub.relay(event_from_proto(item.event))
+                    for event in feed_events(item):
+                        self._hub.relay(event_from_proto(event))
         except grpc.aio.AioRpcError as error:
             get_logger().info("feed of a replica ended", address=address, why=error.details())

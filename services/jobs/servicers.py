@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -16,10 +16,12 @@ from maquette.runtime.telemetry import get_logger
 from services.jobs.convert import artifact_proto, event_proto
 from services.jobs.hub import Hub
 from services.jobs.ledger.jobs import JobTable
-from services.jobs.model import EPOCH_BITS, Job
+from services.jobs.model import EPOCH_BITS, Job, JobEvent
 from services.jobs.registry import LiveNode, NodeRegistry
 from services.jobs.states import Event
 
+# A message of the feed is closed at this size: one more job stays far below what a channel takes.
+_FEED_BYTES = 1 << 20
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -83,11 +85,32 @@ class FeedServicer(jobs_pb2_grpc.FeedServiceServicer):
         self, request: jobs_pb2.WatchFeedRequest, context: _Context
     ) -> AsyncIterator[jobs_pb2.WatchFeedResponse]:
         """Stream snapshots of the open jobs, `synced`, and then every event."""
-        async for event in self._hub.feed(own=request.own):
-            if event is None:
+        async for events in self._hub.feed(own=request.own):
+            if events is None:
                 yield jobs_pb2.WatchFeedResponse(synced=jobs_pb2.WatchFeedResponse.Synced())
-            else:
-                yield jobs_pb2.WatchFeedResponse(event=event_proto(event))
+                continue
+            for response in feed_responses(events):
+                yield response
+
+
+def feed_responses(events: Iterable[JobEvent]) -> Iterator[jobs_pb2.WatchFeedResponse]:
+    """Yield events in as few messages as their sizes allow."""
+    some: list[jobs_pb2.JobEvent] = []
+    size = 0
+    for message in map(event_proto, events):
+        some.append(message)
+        size += message.ByteSize()
+        if size >= _FEED_BYTES:
+            yield _feed_response(some)
+            some, size = [], 0
+    if some:
+        yield _feed_response(some)
+
+
+def _feed_response(events: list[jobs_pb2.JobEvent]) -> jobs_pb2.WatchFeedResponse:
+    if len(events) == 1:
+        return jobs_pb2.WatchFeedResponse(event=events[0])
+    return jobs_pb2.WatchFeedResponse(events=jobs_pb2.WatchFeedResponse.Events(events=events))
 
 
 class NodeServicer(jobs_pb2_grpc.NodeServiceServicer):

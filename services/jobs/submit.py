@@ -7,7 +7,8 @@ ledger stores at once, a busy one shares the cost of a commit among all.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable
 
 from maquette.runtime.clock import Clock
 from maquette.runtime.errors import MaquetteError, Unavailable
@@ -18,10 +19,16 @@ from services.jobs.model import NewJob
 
 
 class Submitter:
-    """Collects submits."""
+    """Collects submits.
 
-    def __init__(self, jobs: JobTable, clock: Clock, *, batch: int) -> None:
+    ``stored`` hears of every job that was made, also of one whose caller left while it was stored.
+    """
+
+    def __init__(
+        self, jobs: JobTable, clock: Clock, *, batch: int, stored: Callable[[NewJob, Submitted], None]
+    ) -> None:
         self._jobs = jobs
+        self._stored = stored
         self._clock = clock
         self._batch = batch
         self._waiting: deque[tuple[NewJob, asyncio.Future[Submitted]]] = deque()
@@ -34,7 +41,6 @@ class Submitter:
         self._waiting.append((job, answer))
         self._arrived.set()
         result = await answer
-        metrics.SUBMITS.labels(result.outcome).inc()
         metrics.SUBMIT_SECONDS.observe(self._clock.monotonic() - began)
         return result
 
@@ -83,9 +89,14 @@ class Submitter:
                 error = Unavailable("the job could not be stored")
             self._fail(batch, error)
             return
+        for outcome, count in Counter(result.outcome for result in results.values()).items():
+            metrics.SUBMITS.labels(outcome).inc(count)
         for job, answer in batch:
+            result = results[job.id]
+            if result.outcome == "created":
+                self._stored(job, result)
             if not answer.done():
-                answer.set_result(results[job.id])
+                answer.set_result(result)
 
     @staticmethod
     def _fail(batch: list[tuple[NewJob, asyncio.Future[Submitted]]], error: MaquetteError) -> None:

@@ -20,7 +20,7 @@ from services.storage.filenames import safe_filename, safe_format
 from services.storage.limits import RECHECK_BYTES, Room, check_size
 from services.storage.model import Blob, Retention, Upload, UploadKind
 from services.storage.rows import Rows
-from services.storage.spool import Spool
+from services.storage.spool import Incoming, Spool
 
 _GRANTABLE = frozenset({Retention.SCRATCH, Retention.RESULT})
 
@@ -38,7 +38,7 @@ class Blobs:
 
     async def write(
         self,
-        chunks: AsyncIterator[bytes],
+        chunks: AsyncIterator[bytes | Incoming],
         retention: Retention,
         *,
         expected_digest: str = "",
@@ -63,7 +63,7 @@ class Blobs:
             return await self.publish(spool, retention, grant=grant)
 
     @contextlib.asynccontextmanager
-    async def receive(self, chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[Spool]:
+    async def receive(self, chunks: AsyncIterator[bytes | Incoming], limit: int) -> AsyncIterator[Spool]:
         """Spool a stream of at most ``limit`` bytes; whatever happens, no temporary file is left."""
         counted = 0
         try:
@@ -125,6 +125,11 @@ class Blobs:
             raise NotFound(f"there is no blob {digest}")
         return stat
 
+    async def hold(self, digest: str) -> None:
+        """Keep a blob for the grace from now on. Raises NotFound."""
+        if not await self._rows.hold(digest, self._clock.now()):
+            raise NotFound(f"there is no blob {digest}")
+
     async def _check_room(self, arriving: int) -> None:
         """Check disk floor and quota for the bytes in hand; ``arriving`` are not on the disk yet."""
         free = await self._backend.free_bytes()
@@ -150,7 +155,7 @@ class Uploads:
         self._lifetime = lifetime
 
     @contextlib.asynccontextmanager
-    async def receive(self, chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[Spool]:
+    async def receive(self, chunks: AsyncIterator[bytes | Incoming], max_bytes: int) -> AsyncIterator[Spool]:
         """Spool an upload's bytes; ended by its commit, which `create` then publishes."""
         async with self._blobs.receive(chunks, self._room.stream_limit(max_bytes)) as spool:
             yield spool

@@ -10,6 +10,8 @@ from datetime import timedelta
 
 from maquette.api.storage.v1 import storage_pb2, storage_pb2_grpc
 from maquette.runtime.memory import tune_for_streams
+from maquette.runtime.rpc.balanced import balanced
+from maquette.runtime.rpc.byte_server import ByteServer, Method
 from maquette.runtime.rpc.channel import open_channel
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.secrets import load_secret
@@ -27,6 +29,7 @@ from services.storage.servicer import Parts, StorageServicer
 from services.storage.signing import UrlSigner
 from services.storage.sweep import Remover, Sweeper, sweep_periodically
 
+CREATE_UPLOAD = "/maquette.api.storage.v1.StorageService/CreateUpload"
 SERVICE = storage_pb2.DESCRIPTOR.services_by_name["StorageService"].full_name
 
 
@@ -75,7 +78,9 @@ async def build(context: ServiceContext) -> AsyncIterator[None]:
             size=storage.pool_size,
         )
         stack.push_async_callback(database.close)
-        channel = open_channel(settings, settings.jobs_addresses()[0], privileged=True)
+        channel = balanced(
+            [open_channel(settings, target, privileged=True) for target in settings.jobs_addresses()]
+        )
         stack.push_async_callback(channel.close)
 
         rows = Rows(database)
@@ -95,7 +100,12 @@ async def build(context: ServiceContext) -> AsyncIterator[None]:
             stream_idle=storage.stream_idle_seconds,
         )
         server = create_server(settings)
-        storage_pb2_grpc.add_StorageServiceServicer_to_server(StorageServicer(parts), server)
+        servicer = StorageServicer(parts)
+        storage_pb2_grpc.add_StorageServiceServicer_to_server(servicer, server)
+        streams = {CREATE_UPLOAD: Method(storage_pb2.CreateUploadRequest, servicer.CreateUpload)}
+        byte_server = ByteServer(settings, streams)
+        await byte_server.start(settings.bytes_address())
+        stack.push_async_callback(byte_server.drain)
         running = await serve(server, settings.address("storage"), [SERVICE], settings)
         stack.push_async_callback(running.drain)
 

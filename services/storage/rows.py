@@ -33,6 +33,12 @@ _TOUCH_BLOB = """
 _LOCK_QUOTA = "SELECT pg_advisory_xact_lock(hashtextextended('quota', 0))"
 _TOTAL_BYTES = "SELECT COALESCE(sum(size), 0)::bigint FROM assets.blob"
 
+# As a second write does, for somebody who has the digest and not the bytes. A removal in progress holds
+# the row's lock: it is waited for, and then there is no row.
+_HOLD_BLOB = """
+    UPDATE assets.blob SET last_written_at = GREATEST(last_written_at, $2) WHERE digest = $1 RETURNING true
+"""
+
 # Repeated when an answer was lost: the same id is the same upload.
 _INSERT_UPLOAD = """
     INSERT INTO assets.upload
@@ -142,6 +148,10 @@ class Rows:
             return True
 
         return await self._database.transaction(work)
+
+    async def hold(self, digest: str, now: datetime) -> bool:
+        """Start a blob's grace again; False when there is no such blob."""
+        return await self._fetchval(_HOLD_BLOB, digest, now) is not None
 
     async def total_bytes(self) -> int:
         """Return the size of all blobs."""

@@ -88,6 +88,12 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         response.created_at.FromDatetime(stat.written_at)
         return response
 
+    async def HoldBlob(self, request: pb.HoldBlobRequest, context: _Context) -> pb.HoldBlobResponse:  # noqa: N802
+        """Start a blob's grace again."""
+        self._privileged(context)
+        await self._parts.blobs.hold(request.digest)
+        return pb.HoldBlobResponse()
+
     async def ReleaseBlobs(  # noqa: N802
         self, request: pb.ReleaseBlobsRequest, context: _Context
     ) -> pb.ReleaseBlobsResponse:

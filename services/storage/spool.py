@@ -1,7 +1,9 @@
 """A blob on its way in: a temporary file that is hashed while it is written.
 
 The event loop only collects chunks; a thread hashes and writes them in batches while the next batch
-arrives. A locked file belongs to a living process: :func:`clean_spools` leaves it alone.
+arrives. Of chunks that are still in their socket the thread receives them too, in one small buffer that
+stays in the processor's cache. A locked file belongs to a living process: :func:`clean_spools` leaves it
+alone.
 """
 
 from __future__ import annotations
@@ -14,15 +16,17 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import Protocol
 
 from maquette.runtime.errors import Internal, MaquetteError, ResourceExhausted
 
 _BATCH_BYTES = 1 << 20
 # Written pages are handed to the disk this often, so that the last fsync finds little left to do.
 _FLUSH_BYTES = 32 << 20
+_BUFFER_BYTES = 256 << 10
 _SUFFIX = ".part"
 
 
@@ -42,6 +46,20 @@ def disk_errors() -> Iterator[None]:
         raise disk_error(error) from error
 
 
+class Incoming(Protocol):
+    """A chunk that is still to be received."""
+
+    @property
+    def left(self) -> int:
+        """How many bytes of it are."""
+
+    def __len__(self) -> int:
+        """Return the size of the whole chunk."""
+
+    def read_into(self, buffer: memoryview) -> memoryview:
+        """Receive the next bytes (blocking) and return the part of the buffer that holds them."""
+
+
 class Spool:
     """One temporary file. `write` many times, `finish` once, `discard` always.
 
@@ -56,6 +74,7 @@ class Spool:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._unflushed = 0
+        self._buffer: memoryview | None = None
         self._writing: asyncio.Future[None] | None = None
         # Held by whichever thread touches the descriptor: nobody closes it under a writer.
         self._lock = threading.Lock()
@@ -68,9 +87,14 @@ class Spool:
         """Lower-case hex SHA-256 of what was written; final after `finish`."""
         return self._hash.hexdigest()
 
-    async def write(self, chunk: bytes) -> None:
+    async def write(self, chunk: bytes | Incoming) -> None:
         """Take a chunk. Waits while the disk is behind; raises what the disk raised."""
         self.size += len(chunk)
+        if not isinstance(chunk, bytes):
+            await self._hand_over()
+            await self._settle()
+            await self._run(self._receive, chunk)
+            return
         self._pending.append(chunk)
         self._pending_bytes += len(chunk)
         if self._pending_bytes >= _BATCH_BYTES:
@@ -105,23 +129,34 @@ class Spool:
             with disk_errors():
                 await writing
 
-    async def _run(self, call: object) -> None:
+    async def _run(self, call: Callable[..., None], *args: object) -> None:
         with disk_errors():
-            await asyncio.get_running_loop().run_in_executor(self._executor, call)  # type: ignore[arg-type]
+            await asyncio.get_running_loop().run_in_executor(self._executor, call, *args)
 
     def _write_batch(self, batch: list[bytes]) -> None:
         with self._lock:
             if self._closed:
                 return
             for chunk in batch:
-                self._hash.update(chunk)
-                view = memoryview(chunk)
-                while view:
-                    view = view[os.write(self._descriptor, view) :]
-                self._unflushed += len(chunk)
-            if self._durable and self._unflushed >= _FLUSH_BYTES:
-                os.fdatasync(self._descriptor)
-                self._unflushed = 0
+                self._keep(memoryview(chunk))
+
+    def _receive(self, chunk: Incoming) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            if self._buffer is None:
+                self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+            while chunk.left:
+                self._keep(chunk.read_into(self._buffer))
+
+    def _keep(self, view: memoryview) -> None:
+        self._hash.update(view)
+        self._unflushed += len(view)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        if self._durable and self._unflushed >= _FLUSH_BYTES:
+            os.fdatasync(self._descriptor)
+            self._unflushed = 0
 
     def _sync(self) -> None:
         with self._lock:

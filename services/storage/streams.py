@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Generic, Literal, Protocol, TypeVar
 
 from maquette.runtime.errors import DeadlineExceeded, InvalidArgument
+from services.storage.spool import Incoming
 
 MAX_CHUNK_BYTES = 1 << 20
 
@@ -22,7 +23,7 @@ class Part(Protocol[Header_co, Commit_co]):
         """What begins the stream."""
 
     @property
-    def chunk(self) -> bytes:
+    def chunk(self) -> bytes | Incoming:
         """Some of the bytes."""
 
     @property
@@ -52,7 +53,7 @@ class PartStream(Generic[H, C]):
             raise InvalidArgument("the stream must begin with its header")
         return part.header
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes | Incoming]:
         """Yield the bytes up to the commit. Raises InvalidArgument when the commit never comes."""
         while True:
             part = await self._next()
@@ -65,9 +66,9 @@ class PartStream(Generic[H, C]):
             if kind != "chunk":
                 raise InvalidArgument("the stream has one header, then chunks, then its commit")
             chunk = part.chunk
-            if len(chunk) > MAX_CHUNK_BYTES:
+            if isinstance(chunk, bytes) and len(chunk) > MAX_CHUNK_BYTES:
                 raise InvalidArgument(f"a chunk has at most {MAX_CHUNK_BYTES} bytes")
-            if chunk:
+            if len(chunk):
                 yield chunk
 
     @property

@@ -13,7 +13,7 @@ from tests.support.mesh import RunningMesh, running_mesh
 @pytest.fixture(scope="session")
 def chaos_mesh() -> Iterator[RunningMesh]:
     """A mesh of two capability nodes with leases of two seconds."""
-    with running_mesh(nodes=2, adapt=with_test_node, **SECTIONS) as mesh:
+    with running_mesh(nodes=2, adapt=with_test_node, without=("rigging", "animation"), **SECTIONS) as mesh:
         yield mesh
 
 

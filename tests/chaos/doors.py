@@ -29,7 +29,7 @@ SECTIONS: dict[str, Any] = {
     "capability": {
         "slots": 2,
         "threads_per_slot": 1,
-        "extra_engines": ["tests.support.engines:engines"],
+        "extra_engines": {"meshgen": ["tests.support.engines:engines"]},
     },
 }
 """Settings of a mesh for chaos: short leases, test engines."""

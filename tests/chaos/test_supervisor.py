@@ -148,7 +148,7 @@ async def test_nothing_outlives_a_killed_supervisor_and_the_next_start_finishes_
     )
 
 
-_ENGINES = [*SECTIONS["capability"]["extra_engines"], "tests.chaos.engines:engines"]
+_ENGINES = {"meshgen": [*SECTIONS["capability"]["extra_engines"]["meshgen"], "tests.chaos.engines:engines"]}
 
 
 def _doors(settings: Settings):  # type: ignore[no-untyped-def]

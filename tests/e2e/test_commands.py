@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+import trimesh
+from PIL import Image
 
 from maquette.cli.running import sample_picture
 from maquette.runtime.supervisor.privileges import reachable
@@ -121,6 +123,22 @@ def test_generate_goes_through_a_running_mesh(mesh: RunningMesh, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert out.read_bytes().startswith(b"ply")
     assert str(out) in done.stdout
+
+
+def test_generate_takes_several_pictures_of_one_thing(mesh: RunningMesh, tmp_path: Path) -> None:
+    pictures = []
+    for name, width in (("front", 60), ("right", 30), ("back", 60)):
+        picture = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
+        picture.paste((90, 120, 200, 255), (50 - width // 2, 10, 50 + width // 2, 90))
+        pictures.append(tmp_path / f"{name}.png")
+        picture.save(pictures[-1])
+    out = tmp_path / "box.stl"
+    done = run("generate", *pictures, "--views", "front,right,back", "-o", out, "--raw", "--url", mesh.url)
+    assert done.returncode == 0, done.stderr
+    size = trimesh.load(out).extents
+    assert size == pytest.approx((0.75, 1.0, 0.375), abs=0.03)
+    refused = run("generate", *pictures, "--views", "front,right", "-o", out, "--url", mesh.url)
+    assert refused.returncode == 2 and "3 pictures, 2 views" in refused.stderr
 
 
 def test_generate_without_a_mesh_says_how_to_start_one(tmp_path: Path) -> None:

@@ -79,14 +79,23 @@ def test_a_file_that_is_no_picture_is_refused_in_words(mesh: RunningMesh, tmp_pa
 def test_every_process_answers_for_itself_and_none_is_root_that_need_not_be(mesh: RunningMesh) -> None:
     health = mesh.http.get("/health")
     assert health.json()["status"] == "healthy"
-    assert set(mesh.pids()) == {"postgres", "storage", "jobs", "meshgen", "gateway", "envoy"}
+    assert set(mesh.pids()) == {
+        "postgres",
+        "storage",
+        "jobs",
+        "meshgen",
+        "rigging",
+        "animation",
+        "gateway",
+        "envoy",
+    }
     for name in ("postgres", "envoy"):
         uids = Path(f"/proc/{mesh.pid(name)}/status").read_text().split("Uid:")[1].split()[:4]
         assert "0" not in uids, f"{name} runs as root"
 
 
 def test_services_log_json_lines(mesh: RunningMesh) -> None:
-    for name in ("storage", "jobs", "meshgen", "gateway"):
+    for name in ("storage", "jobs", "meshgen", "rigging", "animation", "gateway"):
         events = [json.loads(line) for line in mesh.log(name).splitlines()]
         assert any(event["event"] == "serving" for event in events), name
         assert {event["service"] for event in events} == {name}

@@ -53,7 +53,8 @@ def ports() -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def mesh(collector: tuple[Collector, str], ports: dict[str, int]) -> Iterator[RunningMesh]:
-    with running_mesh(telemetry={"otlp_endpoint": collector[1], "metrics_ports": ports}) as running:
+    telemetry = {"otlp_endpoint": collector[1], "metrics_ports": ports}
+    with running_mesh(without=("rigging", "animation"), telemetry=telemetry) as running:
         yield running
 
 

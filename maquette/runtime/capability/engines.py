@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import importlib
 import os
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maquette.runtime.engine import Engine, EngineDescription, EngineRequest, InputFile, Report
+from maquette.runtime.engine import (
+    Engine,
+    EngineDescription,
+    EngineKind,
+    EngineRequest,
+    EngineResult,
+    InputFile,
+    Report,
+)
+from maquette.runtime.errors import Unavailable
 
 # Debian's package for a library that wheels expect on the system.
 _PACKAGES = {
@@ -33,20 +43,77 @@ _unavailable: dict[str, str] = {}
 def describe(factories: Sequence[str]) -> list[dict[str, Any]]:
     """Call each factory (`module:function`) and return the descriptions of its engines.
 
-    Raises ValueError when two engines share an id.
+    An engine that cannot be made or described is told as unavailable, and so is a whole factory, under its
+    own name: the others serve. Raises ValueError when two engines share an id.
     """
     found = []
-    for factory in factories:
-        module, _, name = factory.partition(":")
-        for engine in getattr(importlib.import_module(module), name)():
+    for engine in [engine for factory in factories for engine in _made_by(factory)]:
+        try:
             description = engine.describe()
-            if description.id in _engines:
-                raise ValueError(f"two engines are called {description.id!r}")
-            _engines[description.id] = engine
-            if description.unavailable:
-                _unavailable[description.id] = description.unavailable
-            found.append(_plain(description))
+        except Exception as error:  # noqa: BLE001 — whatever it is, it is that engine's alone
+            engine = BrokenEngine(type(engine).__module__.rpartition(".")[2], error)
+            description = engine.describe()
+        if description.id in _engines:
+            raise ValueError(f"two engines are called {description.id!r}")
+        _engines[description.id] = engine
+        if description.unavailable:
+            _unavailable[description.id] = description.unavailable
+        found.append(_plain(description))
     return found
+
+
+def _made_by(factory: str) -> Sequence[Engine]:
+    try:
+        return tuple(_named(factory)())
+    except Exception as error:  # noqa: BLE001 — as above
+        return (BrokenEngine(factory, error),)
+
+
+def _named(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def engine_at(engine_id: str, target: str, *arguments: Any) -> Engine:
+    """Import and make an engine (`module:Class`), or one in its place that tells why it cannot be."""
+    try:
+        engine: Engine = _named(target)(*arguments)
+    except Exception as error:  # noqa: BLE001 — as above
+        return BrokenEngine(engine_id, error)
+    return engine
+
+
+class BrokenEngine:
+    """Stands for an engine that could not be made: it is known, and known not to work."""
+
+    def __init__(self, engine_id: str, error: Exception) -> None:
+        """Take the place of ``engine_id``; the operator finds the whole ``error`` in the log."""
+        traceback.print_exception(error)
+        self._description = EngineDescription(
+            id=engine_id,
+            kind=EngineKind.EMBEDDED,
+            features=(),
+            input_formats=(),
+            output_formats=(),
+            memory_mib=0,
+            description="",
+            unavailable=why_not(error),
+        )
+
+    def describe(self) -> EngineDescription:
+        """Return nothing but the reason."""
+        return self._description
+
+    def load(self) -> None:
+        """Raise Unavailable."""
+        raise Unavailable(self._description.unavailable)
+
+    def run(self, request: EngineRequest, report: Report) -> EngineResult:
+        """Raise Unavailable."""
+        raise Unavailable(self._description.unavailable)
+
+    def unload(self) -> None:
+        """Do nothing: nothing is there."""
 
 
 def _plain(description: EngineDescription) -> dict[str, Any]:
@@ -61,6 +128,7 @@ def _plain(description: EngineDescription) -> dict[str, Any]:
         "rank": description.rank,
         "description": description.description,
         "unavailable": description.unavailable,
+        "missing_formats": dict(description.missing_formats),
     }
 
 
@@ -72,10 +140,17 @@ def load() -> dict[str, str]:
             try:
                 engine.load()
                 _loaded.add(name)
-            except (ImportError, OSError) as error:
-                _unavailable[name] = missing_library(error)
+            except Exception as error:  # noqa: BLE001 — whatever it is, it is that engine's alone
+                _unavailable[name] = why_not(error)
         told[name] = _unavailable.get(name, "")
     return told
+
+
+def why_not(error: Exception) -> str:
+    """Say why an engine cannot run."""
+    if isinstance(error, ImportError | OSError):
+        return missing_library(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def missing_library(error: Exception) -> str:

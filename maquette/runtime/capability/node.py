@@ -203,6 +203,23 @@ class Node:
             lease.release()
             self.changed()
 
+    def renew(self) -> None:
+        """Replace every worker by a fresh one as soon as it is idle: what it may load has changed."""
+        task = asyncio.create_task(self._renew(), name="renew workers")
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    async def _renew(self) -> None:
+        leases: list[Lease] = []
+        try:
+            # Each is held until all are had, so that none is met twice.
+            for _ in self.pool.seats:
+                leases.append(await self.pool.acquire())
+                leases[-1].replace()
+        finally:
+            for lease in leases:
+                lease.release()
+
     async def finish(self, seconds: float) -> None:
         """Let running attempts end; after ``seconds`` cancel them and wait until they are gone."""
         if self._attempts:

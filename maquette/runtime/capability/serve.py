@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from maquette.api.capability.v1.capability_pb2_grpc import add_CapabilityServiceServicer_to_server
 from maquette.runtime.capability.announce import announced
@@ -19,10 +20,18 @@ from maquette.runtime.settings import CapabilitySettings, Settings
 
 
 @asynccontextmanager
-async def serve_capability(context: ServiceContext, engines: str) -> AsyncIterator[Node]:
+async def serve_capability(
+    context: ServiceContext,
+    engines: str,
+    *,
+    first: Sequence[Step] = (),
+    programs: Sequence[Path] | None = None,
+) -> AsyncIterator[Node]:
     """Serve the engines that ``engines`` (`module:function`) returns, while the block runs.
 
-    The module is imported by worker processes, never by this one. On leaving, the node is
+    The module is imported by worker processes, never by this one; they run the steps ``first``
+    before they ask for the engines. ``programs`` are folders of programs that the engines start,
+    inside the worker's own limits; None leaves them unable to start any. On leaving, the node is
     announced as draining, running tasks get `drain_seconds` to end, and then they are cancelled.
     """
     settings = context.settings
@@ -35,7 +44,8 @@ async def serve_capability(context: ServiceContext, engines: str) -> AsyncIterat
             context.clock,
             StorageBlobs(channel),
         )
-        spec = _spec(settings, context.name, (engines, *settings.capability.extra_engines))
+        further = settings.capability.extra_engines.get(context.name, ())
+        spec = _spec(settings, context.name, (engines, *further), first, programs)
         slots = slots_of(settings.capability)
         async with SandboxPool.open(
             spec, workers=slots, workspace=settings.tmp_dir, on_prepared=node.prepared
@@ -62,16 +72,23 @@ def slots_of(settings: CapabilitySettings, available: int | None = None) -> int:
     return settings.slots or max(1, (available or cores()) // 2)
 
 
-def _spec(settings: Settings, name: str, factories: Sequence[str]) -> WorkerSpec:
+def _spec(
+    settings: Settings,
+    name: str,
+    factories: Sequence[str],
+    first: Sequence[Step],
+    programs: Sequence[Path] | None,
+) -> WorkerSpec:
     capability = settings.capability
     slots = slots_of(capability)
     return WorkerSpec(
         name=name,
-        steps=(Step(DESCRIBE, {"factories": list(factories)}), Step(LOAD)),
+        steps=(*first, Step(DESCRIBE, {"factories": list(factories)}), Step(LOAD)),
         packages=tuple(factory.split(":")[0] for factory in factories),
         threads=capability.threads_per_slot or max(1, cores() // slots),
         require_confinement=capability.require_confinement,
-        processes=capability.allow_programs,
+        processes=capability.allow_programs or programs is not None,
+        readable=tuple(programs or ()),
         uid_base=capability.uid_base,
         recycle_after=capability.recycle_after,
         max_file_mib=capability.max_file_mib,

@@ -46,6 +46,7 @@ class Row:
             state=pb.ENGINE_STATE_UNAVAILABLE if failure else self.state,
             reason=failure or about.unavailable,
             description=about.description,
+            missing_formats=about.missing_formats,
         )
 
 
@@ -69,6 +70,7 @@ class EngineTable:
                 vram_mib=plain["vram_mib"],
                 rank=plain["rank"],
                 unavailable=plain["unavailable"],
+                missing_formats=plain["missing_formats"],
             )
             before = self.rows.get(about.id)
             self.rows[about.id] = Row(about, before is not None and before.loaded)

@@ -101,7 +101,7 @@ def open_channel(
         pairs.append((PRIVILEGED_HEADER, load_secret(settings, "privileged").decode()))
     if grant:
         pairs.append((GRANT_HEADER, grant))
-    options = (
+    options: tuple[tuple[str, int | str], ...] = (
         *MESSAGE_LIMITS,
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 5_000),
@@ -112,7 +112,11 @@ def open_channel(
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.use_local_subchannel_pool", 1),
     )
-    credentials = None if target.startswith("unix:") else _channel_credentials(settings.tls)
+    local = target.startswith("unix:")
+    if not local:
+        # A host name may stand for several replicas.
+        options += (("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),)
+    credentials = None if local else _channel_credentials(settings.tls)
     if credentials is None:
         return _Identified(grpc.aio.insecure_channel(target, options=options), pairs)
     return _Identified(grpc.aio.secure_channel(target, credentials, options=options), pairs)

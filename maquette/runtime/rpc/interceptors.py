@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 from google.protobuf.message import Message
@@ -139,10 +139,31 @@ def _check(request: Any) -> None:
         validate(request)
 
 
-async def _abort(context: _Context, error: Exception, method: str) -> None:
-    if not isinstance(error, MaquetteError):
-        _log.error("call failed", method=method, exc_info=error)
-        error = Internal("internal error")
+async def end_call(
+    context: _Context,
+    error: MaquetteError,
+    metadata: tuple[tuple[str, Any], ...],
+    *,
+    cause: Exception,
+    method: str,
+) -> NoReturn:
+    """End a call with an error, and log a ``cause`` that is our fault.
+
+    Where nobody is left to tell, the other side broke off: whatever followed from that is no fault of ours.
+    """
+    try:
+        await context.abort(error.row.code, error.message, metadata)
+    except grpc.aio.AbortError:
+        if error is not cause:
+            _log.error("call failed", method=method, exc_info=cause)
+        raise
+    except grpc.aio.InternalError:
+        _log.info("the caller left", method=method, why=repr(cause))
+        raise asyncio.CancelledError from None
+
+
+async def _abort(context: _Context, cause: Exception, method: str) -> None:
+    error = cause if isinstance(cause, MaquetteError) else Internal("internal error")
     # It travels in headers, twice.
     error.message = error.message[:_LONGEST_MESSAGE]
-    await context.abort(error.row.code, error.message, trailing_metadata(error))
+    await end_call(context, error, trailing_metadata(error), cause=cause, method=method)

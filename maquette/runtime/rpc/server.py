@@ -24,6 +24,7 @@ def create_server(
     open_services: Iterable[str] = (),
     extra: Sequence[grpc.aio.ServerInterceptor] = (),
     own_errors: tuple[str, ...] = (),
+    own_spans: tuple[str, ...] = (),
     max_concurrent_streams: int = 4096,
 ) -> grpc.aio.Server:
     """Create a server behind the internal door.
@@ -31,10 +32,11 @@ def create_server(
     ``open_services`` (full names) need no internal secret. ``extra`` interceptors run inside
     the error mapping's reach, in the order given; methods that begin with one of ``own_errors``
     (``/package.Service/Method``) have their bounds checked and their errors written by those alone.
+    Methods named in ``own_spans`` open their spans of a trace themselves.
     """
     return grpc.aio.server(
         interceptors=[
-            *server_interceptors(),
+            *server_interceptors(own_spans),
             InternalDoor(load_secret(settings, "internal"), open_services=frozenset(open_services)),
             ErrorMapping(own_errors),
             *extra,

@@ -44,14 +44,21 @@ def trailing_metadata(error: errors.MaquetteError) -> tuple[tuple[str, bytes], .
     return (("grpc-status-details-bin", to_status(error).SerializeToString()),)
 
 
+def from_status(status: status_pb2.Status) -> errors.MaquetteError | None:
+    """Return the error of a rich status; None when it carries no reason of the catalogue."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        if detail.Unpack(info) and info.domain == errors.ERROR_DOMAIN and info.reason in errors.CATALOGUE:
+            return errors.error_for(info.reason, status.message, dict(info.metadata))
+    return None
+
+
 def from_rpc_error(error: grpc.RpcError) -> errors.MaquetteError:
     """Turn a failed call into the error the other side raised."""
     status = rpc_status.from_call(error)
-    if status is not None:
-        info = error_details_pb2.ErrorInfo()
-        for detail in status.details:
-            if detail.Unpack(info) and info.domain == errors.ERROR_DOMAIN and info.reason in errors.CATALOGUE:
-                return errors.error_for(info.reason, status.message, dict(info.metadata))
+    domain = from_status(status) if status is not None else None
+    if domain is not None:
+        return domain
     code = error.code() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else grpc.StatusCode.UNKNOWN
     text = error.details() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else str(error)
     return errors.error_for(_REASON_BY_CODE.get(code, "INTERNAL"), text or code.name)

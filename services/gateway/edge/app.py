@@ -20,7 +20,9 @@ from maquette.runtime.errors import Internal, MaquetteError, NotFound, Unauthent
 from maquette.runtime.rpc.interceptors import INTERNAL_HEADER
 from maquette.runtime.telemetry import get_logger, tracer
 from services.gateway.auth import Credentials, set_principal
+from services.gateway.dialects.aigc import words
 from services.gateway.dialects.aigc.errors import error_body, http_status
+from services.gateway.dialects.aigc.mapping import rigging_upload_view
 from services.gateway.edge import documents
 from services.gateway.edge.downloads import Downloads
 from services.gateway.edge.parts import EdgeParts
@@ -40,6 +42,9 @@ def edge_app(parts: EdgeParts, sockets: Sockets, secret: bytes) -> ASGIApp:
     handlers: Mapping[str, Any] = {
         "UploadImage": lambda route: upload_handler(parts, FileKind.IMAGE, route.option.file_part),
         "UploadMesh": lambda route: upload_handler(parts, FileKind.MESH, route.option.file_part),
+        "UploadRiggingMesh": lambda route: upload_handler(
+            parts, FileKind.MESH, route.option.file_part, rigging_upload_view, words.RIG_UPLOADS
+        ),
         "DownloadResult": lambda _: downloads.result,
         "DownloadThumbnail": lambda _: downloads.thumbnail,
         "DownloadSigned": lambda _: downloads.signed,
@@ -52,7 +57,12 @@ def edge_app(parts: EdgeParts, sockets: Sockets, secret: bytes) -> ASGIApp:
     routes: list[BaseRoute] = [Route(HEALTH_PATH, _health)]
     at_edge = (route for route in public_routes() if route.at_edge)
     routes += [_route(route, handlers[route.rpc](route)) for route in at_edge]
-    handlers_of_errors = {MaquetteError: _refused, HTTPException: _not_found, Exception: _failed}
+    handlers_of_errors = {
+        MaquetteError: _refused,
+        HTTPException: _not_found,
+        ClientDisconnect: _left,
+        Exception: _failed,
+    }
     return _Door(Starlette(routes=routes, exception_handlers=handlers_of_errors), parts, secret)
 
 
@@ -69,6 +79,11 @@ def _route(route: PublicRoute, handler: Any) -> BaseRoute:
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, MaquetteError)  # noqa: S101 — registered for this class only
     return _error_response(error)
+
+
+async def _left(request: Request, _error: Exception) -> Response:
+    _log.info("client left", path=request.url.path)
+    return Response(status_code=400)  # nobody reads it
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:
@@ -126,9 +141,6 @@ class _Door:
             with tracer().start_as_current_span(span, extract(headers), SpanKind.SERVER):
                 set_principal(await self._parts.authenticator.authenticate(Credentials(headers)))
                 await self._app(scope, receive, tracked)
-        except ClientDisconnect:
-            # Nobody is left to answer.
-            return
         except MaquetteError as error:
             if begun:
                 raise

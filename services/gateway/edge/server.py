@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http import httptools_impl
 
+from maquette.runtime.rpc.listening import listen
 from maquette.runtime.settings import Settings
 
-_BACKLOG = 2048
 _LARGEST_MESSAGE = 64 * 1024
 # uvicorn reads a body at most 64 KiB ahead of the app and has no setting for it; an upload took a fifth
 # longer, for each side stood still while the other worked.
@@ -59,7 +57,7 @@ async def serve_edge(app: ASGIApp, target: str, settings: Settings) -> AsyncIter
         ssl_cert_reqs=2 if secure else 0,
     )
     server = _Server(config)
-    listening = _listen(target)
+    listening = listen(target)
     running = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         while not server.started:
@@ -71,19 +69,3 @@ async def serve_edge(app: ASGIApp, target: str, settings: Settings) -> AsyncIter
     finally:
         server.should_exit = True
         await running
-
-
-def _listen(target: str) -> socket.socket:
-    if not target.startswith("unix:"):
-        host, _, port = target.rpartition(":")
-        return socket.create_server((host.strip("[]"), int(port)), backlog=_BACKLOG)
-    path = Path(target.removeprefix("unix:"))
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(path))
-    # Before anybody can connect. Not by a umask: that is the whole process's, also of threads that make
-    # folders.
-    path.chmod(0o600)
-    listening.listen(_BACKLOG)
-    return listening

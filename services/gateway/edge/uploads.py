@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from google.protobuf.message import Message
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from services.gateway.dialects.aigc.mapping import uploaded_view
 from services.gateway.edge.parts import EdgeParts
 from services.gateway.ingest import FileKind, Ingestion
 from services.gateway.json_writer import write_json
+from services.gateway.pace import paced
 
 _MAX_OTHER_BYTES = 64 * 1024
 _MAX_PARTS = 16
@@ -50,7 +52,7 @@ class _Part:
 
 
 # What the parser saw in one chunk, in order: a part that began, its bytes, or its end (None).
-_Seen = _Part | bytes | None
+_Seen = _Part | memoryview | None
 
 
 class _Form:
@@ -86,7 +88,7 @@ class _Form:
         self._part = _Part()
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        self._seen.append(data[start:end])
+        self._seen.append(memoryview(data)[start:end])
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
@@ -103,16 +105,28 @@ class _Form:
 
 
 def upload_handler(
-    parts: EdgeParts, kind: FileKind, file_part: str
+    parts: EdgeParts,
+    kind: FileKind,
+    file_part: str,
+    view: Callable[[storage_pb2.Upload], Message] = uploaded_view,
+    formats: Collection[str] = (),
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Return the handler of one upload route. ``file_part`` names the form's field with the file."""
+    """Return the handler of one upload route. ``file_part`` names the form's field with the file.
+
+    ``view`` makes the answer; ``formats``, if any are given, are all that is taken.
+    """
 
     async def handle(request: Request) -> Response:
         async with AsyncExitStack() as stack:
             ingestion = await _receive(request, parts, kind, file_part, stack)
             facts = await ingestion.inspect()
+            if formats and facts.format not in formats:
+                taken = ", ".join(formats).upper()
+                raise InvalidArgument(
+                    f"The file is {facts.format.upper()}; {taken} can be rigged.", reason="INVALID_INPUT_FILE"
+                )
             upload: storage_pb2.Upload = await ingestion.commit(facts)
-        return Response(write_json(uploaded_view(upload)), media_type="application/json")
+        return Response(write_json(view(upload)), media_type="application/json")
 
     return handle
 
@@ -125,9 +139,9 @@ async def _receive(
     ingestion: Ingestion | None = None
     into_file, other_bytes, count = False, 0, 0
     try:
-        async for chunk in request.stream():
+        async for chunk in paced(request.stream(), len, parts.limits):
             for seen in form.feed(chunk) if chunk else ():
-                if isinstance(seen, bytes):
+                if isinstance(seen, memoryview):
                     if into_file and ingestion is not None:
                         await ingestion.write(seen)
                         continue

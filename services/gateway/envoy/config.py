@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from maquette.runtime.secrets import load_secret
-from maquette.runtime.settings import Settings
+from maquette.runtime.settings import GatewaySettings, Settings
 from services.gateway.dialects.aigc.errors import OTHER_REFUSAL, REFUSALS, Refusal
 from services.gateway.envoy.clusters import collector_cluster, edge_cluster, edge_target, gateway_cluster
 from services.gateway.envoy.names import seconds, typed
-from services.gateway.envoy.virtual_hosts import TRANSCODER, virtual_hosts
+from services.gateway.envoy.virtual_hosts import HEAD_SCRIPT, LUA, TRANSCODER, virtual_hosts
 from services.gateway.routes import descriptor_bytes, public_routes
 
 ADMIN_SOCKET = "envoy-admin.sock"
 __all__ = ["admin_socket", "edge_target", "envoy_binary", "envoy_config"]
 
 _MIB = 1 << 20
+_UNLIMITED = 1 << 30
+_KEPT_CLIENTS = 10_000
 _OWNER_ONLY = 0o600
 
 Json = dict[str, Any]
@@ -82,6 +84,7 @@ def _connection_manager(settings: Settings) -> Json:
         "codec_type": "AUTO",
         "server_name": "maquette",
         "use_remote_address": True,
+        "xff_num_trusted_hops": limits.proxy_hops,
         "generate_request_id": True,
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
@@ -152,33 +155,60 @@ def _internal_secret(settings: Settings) -> Json:
 
 
 def _http_filters(settings: Settings) -> list[Json]:
-    lua = (files("services.gateway.envoy") / "errors.lua").read_text()
     chain: list[tuple[str, Json]] = [("envoy.filters.http.cors", typed("cors"))]
-    if settings.gateway.requests_per_second:
-        chain.append(
-            ("envoy.filters.http.local_ratelimit", _rate_limit(settings.gateway.requests_per_second))
-        )
+    if settings.gateway.requests_per_second or settings.gateway.requests_per_second_per_client:
+        chain.append(("envoy.filters.http.local_ratelimit", _rate_limit(settings.gateway)))
     chain += [
-        ("envoy.filters.http.lua", typed("lua", default_source_code={"inline_string": lua})),
+        (LUA, _lua()),
         (TRANSCODER, _transcoder(settings)),
         ("envoy.filters.http.router", typed("router", suppress_envoy_headers=True)),
     ]
     return [{"name": name, "typed_config": config} for name, config in chain]
 
 
-def _rate_limit(per_second: int) -> Json:
-    always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
-    return typed(
-        "local_ratelimit",
-        stat_prefix="public",
-        token_bucket={
-            "max_tokens": 2 * per_second,
-            "tokens_per_fill": max(1, per_second // 10),
-            "fill_interval": "0.1s",
-        },
-        filter_enabled=always,
-        filter_enforced=always,
+def _lua() -> Json:
+    """Return the script of every route, and the one of those that answer HEAD as they answer GET."""
+    errors, head = (
+        (files("services.gateway.envoy") / name).read_text() for name in ("errors.lua", "head.lua")
     )
+    return typed(
+        "lua",
+        default_source_code={"inline_string": errors},
+        # The route of HEAD goes on when its script makes a GET of the request.
+        clear_route_cache=False,
+        source_codes={HEAD_SCRIPT: {"inline_string": f"{errors}\n{head}"}},
+    )
+
+
+def _rate_limit(limits: GatewaySettings) -> Json:
+    """Return the limit of all requests, and within it one of each client address.
+
+    Not of each key: whoever makes up keys would have as many limits.
+    """
+    always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    fields: Json = {
+        "stat_prefix": "public",
+        "token_bucket": _bucket(limits.requests_per_second or _UNLIMITED),
+        "filter_enabled": always,
+        "filter_enforced": always,
+    }
+    if limits.requests_per_second_per_client:
+        one = {"masked_remote_address": {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": 64}}
+        fields["rate_limits"] = [{"actions": [one]}]
+        # An entry without a value stands for each value: one bucket a client, the longest unused goes.
+        fields["descriptors"] = [
+            {
+                "entries": [{"key": "masked_remote_address"}],
+                "token_bucket": _bucket(limits.requests_per_second_per_client),
+            }
+        ]
+        fields["max_dynamic_descriptors"] = _KEPT_CLIENTS
+    return typed("local_ratelimit", **fields)
+
+
+def _bucket(per_second: int) -> Json:
+    """Return a bucket that holds two seconds' requests."""
+    return {"max_tokens": 2 * per_second, "tokens_per_fill": per_second, "fill_interval": "1s"}
 
 
 def _transcoder(settings: Settings) -> Json:

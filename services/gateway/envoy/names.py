@@ -20,6 +20,7 @@ _TYPES = {
     "http_protocol_options": "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
     "local_ratelimit": "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
     "lua": "envoy.extensions.filters.http.lua.v3.Lua",
+    "lua_route": "envoy.extensions.filters.http.lua.v3.LuaPerRoute",
     "opentelemetry": "envoy.config.trace.v3.OpenTelemetryConfig",
     "previous_hosts": "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
     "router": "envoy.extensions.filters.http.router.v3.Router",
@@ -28,7 +29,7 @@ _TYPES = {
 }
 
 
-def typed(name: str, **fields: Any) -> dict[str, Any]:
+def typed(name: str, /, **fields: Any) -> dict[str, Any]:
     """Return a typed configuration (`google.protobuf.Any` in JSON)."""
     return {"@type": f"type.googleapis.com/{_TYPES[name]}", **fields}
 

@@ -8,10 +8,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from maquette.runtime.settings import Settings
+from services.gateway.auth import CLIENT_HEADER
 from services.gateway.envoy.names import seconds, typed
 from services.gateway.routes import PublicRoute, public_routes
 
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
+LUA = "envoy.filters.http.lua"
+HEAD_SCRIPT = "head"
 _JSON = r"(?i)application/([a-z0-9.+-]+\+)?json(\s*;.*)?"
 _MULTIPART = r"(?i)multipart/form-data(\s*;.*)?"
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -149,7 +152,10 @@ def _one_route(route: PublicRoute, settings: Settings) -> Iterator[Json]:
         if route.option.websocket:
             yield _refuse(match, 426, "This route is a WebSocket.", {"upgrade": "websocket"})
             continue
-        yield from _with_media_type(match, route, settings)
+        for entry in _with_media_type(match, route, settings):
+            if verb == "HEAD" and not route.at_edge:
+                entry["typed_per_filter_config"] = {LUA: typed("lua_route", name=HEAD_SCRIPT)}
+            yield entry
 
 
 def _with_media_type(match: Json, route: PublicRoute, settings: Settings) -> Iterator[Json]:
@@ -171,11 +177,9 @@ def _with_media_type(match: Json, route: PublicRoute, settings: Settings) -> Ite
 
 
 def _verbs(route: PublicRoute) -> tuple[str, ...]:
-    return (
-        ("GET", "HEAD")
-        if route.verb == "GET" and route.at_edge and not route.option.websocket
-        else (route.verb,)
-    )
+    if route.verb != "GET" or route.option.websocket or (route.option.streaming and not route.at_edge):
+        return (route.verb,)
+    return ("GET", "HEAD")
 
 
 def _served(match: Json, route: PublicRoute, settings: Settings) -> Json:
@@ -186,6 +190,9 @@ def _served(match: Json, route: PublicRoute, settings: Settings) -> Json:
         "retry_policy": _retries(route),
     }
     entry: Json = {"match": match, "route": action}
+    if route.option.websocket:
+        address = {"key": CLIENT_HEADER, "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
+        entry["request_headers_to_add"] = [{"header": address, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
     if route.at_edge:
         entry["typed_per_filter_config"] = {TRANSCODER: typed("filter_config", disabled=True)}
     return entry

@@ -19,11 +19,12 @@ _ARTIFACT_JSON = """jsonb_build_object(
     'task', a.task, 'role', a.role, 'ordinal', a.ordinal, 'filename', a.filename, 'path', a.path,
     'digest', a.digest, 'size', a.size, 'media_type', a.media_type, 'meta', a.meta)"""
 
-# A job with the files it delivered. Files of a job that has not succeeded are no result yet.
-JOB_COLUMNS = f"""j.id, j.account_id, j.dialect, j.public_id, j.feature, j.priority, j.request,
+ROW_COLUMNS = """j.id, j.account_id, j.dialect, j.public_id, j.feature, j.priority, j.request,
     j.requested_model, j.state, j.epoch, j.attempt, j.fraction, j.stage, j.message, j.created_at,
     j.started_at, j.ended_at, j.deadline, j.error_reason, j.error_message, j.model_used, j.info,
-    j.warnings, j.result_deleted,
+    j.warnings, j.result_deleted"""
+# A job with the files it delivered. Files of a job that has not succeeded are no result yet.
+JOB_COLUMNS = f"""{ROW_COLUMNS},
     CASE WHEN j.state = 'SUCCEEDED' THEN (
         SELECT jsonb_agg({_ARTIFACT_JSON} ORDER BY t.ordinal, a.role, a.ordinal, a.filename)
           FROM ledger.artifact a JOIN ledger.task t ON t.id = a.task_id WHERE a.job_id = j.id

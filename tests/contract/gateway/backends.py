@@ -17,8 +17,18 @@ from google.protobuf import struct_pb2, timestamp_pb2
 from maquette.api.capability.v1 import capability_pb2
 from maquette.api.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 from maquette.api.storage.v1 import storage_pb2, storage_pb2_grpc
-from maquette.runtime.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, error_for
+from maquette.runtime.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    MaquetteError,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+    error_for,
+)
+from maquette.runtime.rpc.byte_server import ByteServer, Incoming, Method
 from maquette.runtime.rpc.server import create_server, serve
+from maquette.runtime.rpc.status import to_status
 from maquette.runtime.settings import Settings
 
 TERMINAL = (jobs_pb2.STATE_SUCCEEDED, jobs_pb2.STATE_FAILED, jobs_pb2.STATE_CANCELLED)
@@ -37,6 +47,10 @@ class MemoryStorage(storage_pb2_grpc.StorageServiceServicer):
         self.blobs: dict[str, bytes] = {}
         self.uploads: dict[str, storage_pb2.Upload] = {}
         self.full = False
+        self.away = False
+        """Blobs are not released, as if storage did not answer."""
+        self.held: set[str] = set()
+        self.receiving = 0
         self.keep_bytes = True
 
     def put(self, data: bytes) -> str:
@@ -45,20 +59,29 @@ class MemoryStorage(storage_pb2_grpc.StorageServiceServicer):
         return digest
 
     async def CreateUpload(self, requests, context):
+        self.receiving += 1
+        try:
+            return await self._receive(requests)
+        finally:
+            self.receiving -= 1
+
+    async def _receive(self, requests):
         header, commit, sha, size, kept = None, None, hashlib.sha256(), 0, []
         async for request in requests:
             part = request.WhichOneof("part")
             if part == "header":
                 header = request.header
             elif part == "chunk":
-                sha.update(request.chunk)
-                size += len(request.chunk)
+                chunk = await asyncio.to_thread(_received, request.chunk)
+                sha.update(chunk)
+                size += len(chunk)
                 if self.keep_bytes:
-                    kept.append(request.chunk)
+                    kept.append(chunk)
                 if self.full:
                     raise error_for("STORAGE_FULL", "the disk has less than its floor of free space")
             else:
                 commit = request.commit
+                break
         if commit is None or header is None:
             raise InvalidArgument("the stream ended without commit")
         digest = sha.hexdigest()
@@ -105,8 +128,16 @@ class MemoryStorage(storage_pb2_grpc.StorageServiceServicer):
         for at in range(0, len(data), 262144):
             yield storage_pb2.ReadBlobResponse(chunk=data[at : at + 262144])
 
+    async def HoldBlob(self, request, context):
+        if request.digest not in self.blobs:
+            raise NotFound("no such blob")
+        self.held.add(request.digest)
+        return storage_pb2.HoldBlobResponse()
+
     async def ReleaseBlobs(self, request, context):
-        gone = [d for d in request.digests if d in self.blobs]
+        if self.away:
+            raise Unavailable("storage is away")
+        gone = [d for d in request.digests if d in self.blobs and d not in self.held]
         freed = sum(len(self.blobs.pop(d)) for d in gone)
         return storage_pb2.ReleaseBlobsResponse(freed_bytes=freed, removed=gone)
 
@@ -117,6 +148,11 @@ class MemoryStorage(storage_pb2_grpc.StorageServiceServicer):
         return storage_pb2.VerifyBlobUrlResponse(
             digest=digest, size=len(self.blobs[digest]), media_type="model/gltf-binary"
         )
+
+
+def _received(chunk: Incoming) -> bytes:
+    """Receive a chunk (blocking)."""
+    return bytes(chunk.read_into(memoryview(bytearray(len(chunk)))))
 
 
 class MemoryLedger(
@@ -133,6 +169,8 @@ class MemoryLedger(
         self.requests: dict[str, jobs_pb2.CreateJobRequest] = {}
         self.feeds: set[asyncio.Queue[jobs_pb2.WatchFeedResponse]] = set()
         self.queue_full = False
+        self.resolved = lambda artifact: None
+        """Called before a path's artifact is told."""
         self.reads = 0
         engine = capability_pb2.Engine(
             id="shape_from_silhouette",
@@ -188,6 +226,16 @@ class MemoryLedger(
             self.keys[request.idempotency_key] = (job_id, request.request_digest)
         job = self.change(job_id, jobs_pb2.EVENT_TYPE_QUEUED)
         return jobs_pb2.CreateJobResponse(job=job, created=True)
+
+    async def CreateJobs(self, request, context):
+        outcomes = []
+        for entry in request.entries:
+            try:
+                outcome = {"response": await self.CreateJob(entry.job, context)}
+            except MaquetteError as error:
+                outcome = {"error": to_status(error)}
+            outcomes.append(jobs_pb2.CreateJobsResponse.Outcome(**outcome))
+        return jobs_pb2.CreateJobsResponse(outcomes=outcomes)
 
     def _find(self, key) -> jobs_pb2.Job:
         wanted = key.id or key.public.id
@@ -254,6 +302,7 @@ class MemoryLedger(
         for job in self.jobs.values():
             for artifact in job.result.artifacts:
                 if artifact.path == request.path:
+                    self.resolved(artifact)
                     return jobs_pb2.ResolvePathResponse(artifact=artifact)
         raise NotFound("no such path")
 
@@ -309,6 +358,10 @@ class Backends:
         server = create_server(self._settings)
         storage_pb2_grpc.add_StorageServiceServicer_to_server(self.storage, server)
         self._running["storage"] = await serve(server, self._settings.address("storage"), [], self._settings)
+        uploads = Method(storage_pb2.CreateUploadRequest, self.storage.CreateUpload)
+        name = "/maquette.api.storage.v1.StorageService/CreateUpload"
+        self._bytes = ByteServer(self._settings, {name: uploads})
+        await self._bytes.start(self._settings.bytes_address())
 
     async def start_jobs(self) -> None:
         server = create_server(self._settings)
@@ -325,6 +378,7 @@ class Backends:
         await self._running.pop("jobs").server.stop(0)
 
     async def _stop(self) -> None:
+        await self._bytes.drain()
         for running in self._running.values():
             await running.server.stop(0)
 
@@ -355,7 +409,13 @@ class Backends:
             error=jobs_pb2.JobError(reason=reason, message=message),
         )
 
-    def succeed(self, job_id: str, mesh: bytes = b"glTF mesh", thumbnail: bytes = b"\x89PNG preview") -> None:
+    def succeed(
+        self,
+        job_id: str,
+        mesh: bytes = b"glTF mesh",
+        thumbnail: bytes = b"\x89PNG preview",
+        info: dict | None = None,
+    ) -> None:
         artifacts = []
         for role, data, extension, media_type, folder in (
             ("mesh", mesh, "glb", "model/gltf-binary", "meshes"),
@@ -373,9 +433,9 @@ class Backends:
                     job_id=job_id,
                 )
             )
-        info = struct_pb2.Struct()
-        info.update({"vertex_count": 8211, "face_count": 16418})
-        result = jobs_pb2.JobResult(model_used="shape_from_silhouette", info=info, artifacts=artifacts)
+        facts = struct_pb2.Struct()
+        facts.update(info or {"vertex_count": 8211, "face_count": 16418})
+        result = jobs_pb2.JobResult(model_used="shape_from_silhouette", info=facts, artifacts=artifacts)
         self.do(
             self.ledger.change,
             job_id,

@@ -15,6 +15,7 @@ SERVED = (
     "/api/v1/file-upload/image",
     "/api/v1/file-upload/mesh",
     "/api/v1/mesh-generation/image-to-textured-mesh",
+    "/api/v1/auto-rigging/generate-rig",
     "/api/v1/system/jobs/",
 )
 
@@ -42,6 +43,11 @@ def test_the_documents_curl_line_works(client, gateway, tmp_path, png, finished,
     command = command.replace("http://localhost:7842", gateway.url)
     command = re.sub(r"job_\d+|\{job_id\}", finished, command)
     command = re.sub(r'"image_file_id": "[^"]+"', f'"image_file_id": "{file_id}"', command)
+    if '"mesh_file_id": "' in command:
+        uploaded = client.post("/api/v1/file-upload/mesh", files={"file": ("mesh.obj", mesh.read_bytes())})
+        command = re.sub(
+            r'"mesh_file_id": "[^"]+"', f'"mesh_file_id": "{uploaded.json()["file_id"]}"', command
+        )
     file = mesh if "file-upload/mesh" in command else picture
     command = re.sub(r"@/path/to/[^\"]+", f"@{file}", command)
     run = subprocess.run(

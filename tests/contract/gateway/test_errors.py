@@ -254,11 +254,11 @@ def test_an_unknown_route_is_404(client, path):
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("POST", "/health", "GET"),
-        ("PATCH", "/health", "GET"),
+        ("POST", "/health", "GET, HEAD"),
+        ("PATCH", "/health", "GET, HEAD"),
         ("GET", RAW, "POST"),
         ("GET", IMAGE, "POST"),
-        ("DELETE", "/api/v1/system/jobs/x", "GET"),
+        ("DELETE", "/api/v1/system/jobs/x", "GET, HEAD"),
         ("GET", "/api/v1/system/jobs/x/result", "DELETE"),
         ("POST", "/api/v1/system/jobs/x/download", "GET, HEAD"),
         ("PUT", "/docs", "GET, HEAD"),

@@ -171,6 +171,16 @@ def test_deleting_a_result_frees_its_bytes_once(client, finished):
     assert client.get(f"/api/v1/system/jobs/{finished}/download").status_code == 404
 
 
+def test_a_result_is_deleted_also_while_its_bytes_cannot_be_freed(client, gateway, finished, monkeypatch):
+    until(lambda: job(client, finished)["status"] == "completed")
+    monkeypatch.setattr(gateway.backends.storage, "away", True)
+    response = client.delete(f"/api/v1/system/jobs/{finished}/result")
+    assert response.status_code == 200, response.text
+    assert (response.json()["deleted"], response.json()["freed_space_mb"]) == (True, 0.0)
+    assert client.get(f"/api/v1/system/jobs/{finished}/download").status_code == 404
+    assert client.delete(f"/api/v1/system/jobs/{finished}/result").json()["deleted"] is False
+
+
 def test_history_pages_and_filters(client, finished, file_id):
     for _ in range(3):
         client.post("/api/v1/mesh-generation/image-to-raw-mesh", json={"image_file_id": file_id})

@@ -61,7 +61,8 @@ def test_a_socket_tells_the_whole_story_and_closes(gateway, job_id, mount):
     assert code == 1000
 
 
-def test_a_socket_opened_late_is_told_the_last_state(gateway, finished):
+def test_a_socket_opened_late_is_told_the_last_state(client, gateway, finished):
+    until(lambda: client.get(f"/api/v1/system/jobs/{finished}").json()["status"] == "completed")
     with dial(gateway, MOUNTS[0] + finished) as socket:
         said, code = rest(socket)
     assert [event["event"] for event in said] == ["job_started", "job_completed"]

@@ -164,3 +164,77 @@ def test_an_upload_outlives_a_refused_job(client, gateway, file_id):
     finally:
         gateway.backends.ledger.queue_full = False
     assert client.get(f"/api/v1/file-upload/metadata/{file_id}").status_code == 200
+
+
+def preview_of(gateway, job_id) -> jobs_pb2.Artifact:
+    artifacts = gateway.backends.ledger.jobs[job_id].result.artifacts
+    return next(artifact for artifact in artifacts if artifact.role == "thumbnail")
+
+
+def test_the_bytes_of_a_results_file_are_held_before_a_job_is_made_of_it(client, gateway, finished):
+    preview = preview_of(gateway, finished)
+    job_id = client.post(RAW, json={"image_path": preview.path}).json()["job_id"]
+    assert submitted(gateway, job_id).tasks[0].inputs[0].file.digest == preview.digest
+    assert preview.digest in gateway.backends.storage.held
+    client.delete(f"/api/v1/system/jobs/{finished}/result")
+    assert preview.digest in gateway.backends.storage.blobs
+    gateway.backends.storage.held.clear()
+
+
+def test_a_result_deleted_while_a_job_is_made_of_it_refuses_the_job(client, gateway, finished, monkeypatch):
+    preview = preview_of(gateway, finished)
+    gateway.backends.storage.held.clear()
+    monkeypatch.setattr(
+        gateway.backends.ledger, "resolved", lambda a: gateway.backends.storage.blobs.pop(a.digest)
+    )
+    before = len(gateway.backends.ledger.jobs)
+    response = client.post(RAW, json={"image_path": preview.path})
+    assert (response.status_code, response.json()["error"]) == (400, "INVALID_VALUE")
+    assert len(gateway.backends.ledger.jobs) == before
+
+
+def test_two_idempotency_keys_are_refused(client, gateway, file_id):
+    before = len(gateway.backends.ledger.jobs)
+    headers = [("idempotency-key", "one"), ("Idempotency-Key", "two")]
+    response = client.post(RAW, json={"image_file_id": file_id}, headers=headers)
+    assert (response.status_code, response.json()["error"]) == (400, "INVALID_VALUE")
+    assert "more than once" in response.json()["detail"]
+    assert len(gateway.backends.ledger.jobs) == before
+
+
+def test_several_pictures_reach_the_engine_in_their_order(client, gateway, png):
+    upload = {"file": ("a.png", png)}
+    ids = [client.post("/api/v1/file-upload/image", files=upload).json()["file_id"] for _ in range(3)]
+    asked = {"image_file_ids": ids, "views": ["front", "back", "90"]}
+    job_id = client.post(TEXTURED, json=asked).json()["job_id"]
+    request = submitted(gateway, job_id)
+    (task,) = request.tasks
+    parameters = meshgen_pb2.ImageToMesh()
+    assert task.parameters.Unpack(parameters)
+    assert list(parameters.views) == ["front", "back", "90"]
+    assert [one.role for one in task.inputs] == ["image"] * 3
+    assert all(one.file.digest for one in task.inputs)
+    shown = client.get(f"/api/v1/system/jobs/{job_id}").json()
+    assert shown["inputs"]["image_file_ids"] == ids
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"image_file_ids": ["a"] * 7},
+        {"image_file_ids": []},
+        {"image_file_ids": "a"},
+        {"image_file_ids": ["a", 2]},
+        {"image_file_ids": ["a", "b"], "image_file_id": "c"},
+        {"image_file_ids": ["a", "b"], "views": ["front"]},
+        {"image_file_ids": ["a", "b"], "views": ["front", "behind"]},
+        {"image_file_ids": ["a", "b"], "views": ["front", "front"]},
+    ],
+)
+def test_numbers_and_views_that_do_not_fit_are_refused(client, asked):
+    assert client.post(RAW, json=asked).status_code in (400, 422)
+
+
+def test_one_unknown_picture_of_several_is_not_found(client, file_id):
+    asked = {"image_file_ids": [file_id, "nobody-has-this"]}
+    assert client.post(RAW, json=asked).status_code == 404

@@ -152,8 +152,10 @@ async def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
 
 
 @asynccontextmanager
-async def mesh_in(folder: Path, **capability: Any) -> AsyncIterator[Mesh]:
-    """Start a node with test engines."""
+async def mesh_in(
+    folder: Path, *, service: str = "meshgen", engines: str = ENGINES, **capability: Any
+) -> AsyncIterator[Mesh]:
+    """Start a node of a service, with test engines unless told otherwise."""
     chosen: dict[str, Any] = {
         "slots": 2,
         "threads_per_slot": 1,
@@ -171,8 +173,8 @@ async def mesh_in(folder: Path, **capability: Any) -> AsyncIterator[Mesh]:
     await serve(jobs_server, settings.address("jobs"), [], settings)
     try:
         async with (
-            serve_capability(ServiceContext("meshgen", settings), ENGINES) as node,
-            open_channel(settings, settings.address("meshgen")) as channel,
+            serve_capability(ServiceContext(service, settings), engines) as node,
+            open_channel(settings, settings.address(service)) as channel,
         ):
             await until(
                 lambda: node.table.rows and all(s.worker and s.worker.ready.done() for s in node.pool.seats)

@@ -8,7 +8,8 @@ from maquette.api.capability.v1 import capability_pb2 as pb
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.runtime.errors import ResourceExhausted
 from maquette.runtime.rpc.channel import translated
-from tests.integration.capability.conftest import Mesh, until
+from tests.integration.capability.conftest import Mesh, mesh_in, until
+from tests.support.folders import open_folder
 
 
 async def test_node_announces_engines_slots_and_every_change_of_busy(mesh: Mesh) -> None:
@@ -50,3 +51,41 @@ async def test_unloaded_engine_is_loaded_again_by_its_next_run(mesh: Mesh) -> No
     events = [event async for event in mesh.stub.Run(mesh.request("sleep_100ms", "test_sleep"))]
     assert events[-1].HasField("result")
     await until(lambda: state() == pb.ENGINE_STATE_LOADED)
+
+
+async def test_engines_that_cannot_be_made_are_told_and_the_others_serve() -> None:
+    broken = ["tests.support.broken_engines:engines", "tests.support.absent:engines"]
+    with open_folder("capability") as folder:
+        async with mesh_in(folder, slots=1, extra_engines={"meshgen": broken}) as mesh:
+            told = await until(lambda: {e.id: e for s in mesh.jobs.states for e in s.engines})
+            reasons = {
+                "unimportable": "tests.support.absent",
+                "broken_engines": "KeyError: 'no such table'",
+                "unloadable": "RuntimeError: the weights are of another model",
+                "tests.support.absent:engines": "tests.support.absent",
+            }
+            for engine_id, why in reasons.items():
+                assert told[engine_id].state == pb.ENGINE_STATE_UNAVAILABLE
+                assert why in told[engine_id].reason
+            async with translated():
+                said = [r async for r in mesh.stub.Run(mesh.request("sleep_100ms", "test_sleep"))]
+            assert said[-1].HasField("result")
+
+
+async def test_renewed_workers_are_others_and_each_one_is(mesh: Mesh) -> None:
+    before = {seat.index: seat.worker.process.pid for seat in mesh.node.pool.seats if seat.worker}
+    events = []
+    async for event in mesh.stub.Run(mesh.request("sleep_100ms", "test_sleep")):
+        if event.HasField("accepted"):
+            mesh.node.renew()
+        events.append(event)
+    assert events[-1].HasField("result"), "the run at hand ends as it would have"
+
+    def others() -> bool:
+        workers = [(seat.index, seat.worker) for seat in mesh.node.pool.seats]
+        return all(w and w.process.pid != before[i] and w.ready.done() for i, w in workers)
+
+    await until(others, 20)
+    await until(lambda: mesh.node.pool.busy == 0)
+    events = [event async for event in mesh.stub.Run(mesh.request("sleep_100ms", "test_sleep"))]
+    assert events[-1].HasField("result")

@@ -47,7 +47,7 @@ async def test_deadline_ends_a_run_that_does_not_stop_by_itself(mesh: Mesh) -> N
     with pytest.raises(DeadlineExceeded) as caught:
         await run(mesh, "stubborn", "test_stubborn", deadline_in=0.3)
     assert caught.value.reason == "TIMED_OUT"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 async def test_cancel_stops_a_cooperative_run_and_keeps_its_worker(mesh: Mesh) -> None:
@@ -56,7 +56,7 @@ async def test_cancel_stops_a_cooperative_run_and_keeps_its_worker(mesh: Mesh) -
     while not (await call.read()).HasField("progress"):
         pass
     call.cancel()
-    await until(lambda: mesh.node.pool.busy == 0, 1.0)
+    await until(lambda: mesh.node.pool.busy == 0, 10.0)
     assert {seat.worker.process.pid for seat in mesh.node.pool.seats if seat.worker} == before
     assert not mesh.leftovers()
 
@@ -68,7 +68,7 @@ async def test_cancel_kills_a_stubborn_worker_and_all_it_held(mesh: Mesh) -> Non
     pid = mesh.node.pool.seats[int(accepted.worker.rpartition("-")[2])].worker.process.pid  # type: ignore[union-attr]
     began = time.monotonic()
     call.cancel()
-    await until(lambda: gone(pid), 3.0)
+    await until(lambda: gone(pid), 10.0)
     assert time.monotonic() - began >= 0.4, "it was asked first"
     await until(lambda: mesh.node.pool.busy == 0)
     await run(mesh, "sleep_100ms", "test_sleep")

@@ -205,9 +205,7 @@ class House:
         return (await self.create(*tasks, **more)).job
 
     async def create(self, *tasks: jobs_pb2.TaskSpec, **more: object) -> jobs_pb2.CreateJobResponse:
-        values = {"account_id": "public", "dialect": "test", "feature": "work", **more}
-        request = jobs_pb2.CreateJobRequest(tasks=tasks or [task()], **values)
-        return await self.jobs.CreateJob(request)
+        return await self.jobs.CreateJob(request(*tasks, **more))
 
     async def ended(self, job: jobs_pb2.Job, timeout: float = 20.0) -> jobs_pb2.Job:
         """Wait until a job has ended."""
@@ -226,6 +224,11 @@ class House:
 
 def task(name: str = "task", feature: str = "work", **more: object) -> jobs_pb2.TaskSpec:
     return jobs_pb2.TaskSpec(name=name, feature=feature, **more)
+
+
+def request(*tasks: jobs_pb2.TaskSpec, **more: object) -> jobs_pb2.CreateJobRequest:
+    values = {"account_id": "public", "dialect": "test", "feature": "work", **more}
+    return jobs_pb2.CreateJobRequest(tasks=tasks or [task()], **values)
 
 
 def key(job: jobs_pb2.Job) -> jobs_pb2.JobKey:

@@ -9,7 +9,8 @@ import grpc
 import pytest
 
 from maquette.api.jobs.v1 import jobs_pb2
-from tests.integration.jobs.harness import House, key, open_house, reason, task
+from maquette.runtime.rpc.status import from_status
+from tests.integration.jobs.harness import House, eventually, key, open_house, reason, request, task
 
 
 async def _refusal(call: object) -> str:
@@ -78,6 +79,40 @@ async def test_a_neighbour_in_the_batch_is_not_harmed(house: House) -> None:
         *(house.create(public_id="taken" if n == 5 else "") for n in range(10)), return_exceptions=True
     )
     assert [isinstance(a, Exception) for a in answers] == [n == 5 for n in range(10)]
+
+
+async def test_jobs_made_with_one_call_do_not_hinder_each_other(house: House) -> None:
+    kept = {"idempotency_key": "k", "request_digest": "d"}
+    first = await house.create(**kept)
+    wanted = (
+        request(),
+        request(**kept),
+        request(task("a", after=["a"])),
+        request(idempotency_key="k", request_digest="e"),
+        request(public_id="mine"),
+        request(public_id="mine"),
+    )
+    entries = [jobs_pb2.CreateJobsRequest.Entry(job=job) for job in wanted]
+    answer = await house.jobs.CreateJobs(jobs_pb2.CreateJobsRequest(entries=entries))
+    new, again, loop, other, mine, taken = answer.outcomes
+    assert new.response.created and mine.response.created
+    assert (again.response.job.id, again.response.created) == (first.job.id, False)
+    refused = [from_status(outcome.error) for outcome in (loop, other, taken)]
+    assert [error and error.reason for error in refused] == [
+        "INVALID_VALUE",
+        "IDEMPOTENCY_MISMATCH",
+        "IDEMPOTENCY_MISMATCH",
+    ]
+    stored = await house.sql("SELECT count(*) FROM ledger.job")
+    assert [tuple(row) for row in stored] == [(3,)]
+
+
+async def test_jobs_of_one_call_are_refused_together_when_one_is_out_of_bounds(house: House) -> None:
+    entries = [jobs_pb2.CreateJobsRequest.Entry(job=job) for job in (request(), request(priority=101))]
+    assert (
+        await _refusal(house.jobs.CreateJobs(jobs_pb2.CreateJobsRequest(entries=entries))) == "INVALID_VALUE"
+    )
+    assert await house.sql("SELECT 1 FROM ledger.job") == []
 
 
 async def test_a_graph_that_cannot_run_is_refused(house: House) -> None:
@@ -175,3 +210,34 @@ async def test_statistics_count_jobs_by_state(house: House) -> None:
     one = await house.jobs.GetQueueStats(jobs_pb2.GetQueueStatsRequest(account_id="one"))
     everybody = await house.jobs.GetQueueStats(jobs_pb2.GetQueueStatsRequest())
     assert (one.queued, everybody.queued, everybody.running) == (2, 3, 0)
+
+
+async def test_a_job_whose_caller_left_while_it_was_stored_runs_at_once(
+    folder: Path, ledger_dsn: str
+) -> None:
+    """The poll is far away: only the submit itself can wake the dispatcher."""
+    async with open_house(folder, ledger_dsn, poll_seconds=60.0) as house:
+        node = await house.node()
+        storing, go, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        submit, create = house.ledger.submitter.submit, house.ledger.jobs.create
+
+        async def abandoned(job: object) -> object:
+            try:
+                return await submit(job)  # type: ignore[arg-type]
+            except asyncio.CancelledError:
+                left.set()
+                raise
+
+        async def slow(jobs: object) -> object:
+            storing.set()
+            await go.wait()
+            return await create(jobs)  # type: ignore[arg-type]
+
+        house.ledger.submitter.submit = abandoned  # type: ignore[assignment,method-assign]
+        house.ledger.jobs.create = slow  # type: ignore[assignment,method-assign]
+        call = asyncio.create_task(house.create())
+        await storing.wait()
+        call.cancel()
+        await left.wait()
+        go.set()
+        await eventually(lambda: node.seen)

@@ -104,6 +104,7 @@ async def test_everything_else_is_shut_to_a_grant(storage: Storage) -> None:
 
     calls = {
         "stat": lambda: stub.StatBlob(pb.StatBlobRequest(digest=digest), metadata=metadata),
+        "hold": lambda: stub.HoldBlob(pb.HoldBlobRequest(digest=digest), metadata=metadata),
         "release": lambda: stub.ReleaseBlobs(pb.ReleaseBlobsRequest(digests=[digest]), metadata=metadata),
         "upload": lambda: stub.CreateUpload(upload(), metadata=metadata),
         "find": lambda: stub.GetUpload(

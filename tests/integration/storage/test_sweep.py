@@ -185,6 +185,46 @@ async def test_a_release_leaves_bytes_that_somebody_has_just_made_again(storage:
     assert (await release(storage, digest)).freed_bytes == len(b"same result")
 
 
+async def hold(storage: Storage, digest: str) -> None:
+    async with translated():
+        await storage.stub.HoldBlob(pb.HoldBlobRequest(digest=digest))
+
+
+async def test_bytes_that_somebody_is_about_to_use_are_neither_released_nor_swept(storage: Storage) -> None:
+    digest = await storage.put(b"a result that is deleted while a new job is made of it")
+    storage.clock.advance(hours=48)
+    await hold(storage, digest)
+    assert (await release(storage, digest)).freed_bytes == 0
+    storage.clock.advance(minutes=59)
+    await storage.sweeper.run_once()
+    assert await names(storage) == {digest}
+    storage.clock.advance(minutes=2)
+    await storage.sweeper.run_once()
+    assert await names(storage) == set()
+
+
+async def test_bytes_that_are_gone_or_going_cannot_be_held(storage: Storage, monkeypatch) -> None:
+    with pytest.raises(NotFound):
+        await hold(storage, "0" * 64)
+    digest = await storage.put(b"going")
+    storage.clock.advance(minutes=1)
+    remove, holding = storage.backend.remove, []
+
+    async def remove_slowly(victim: str) -> int:
+        # The row is locked: whoever wants to hold it waits.
+        holding.append(asyncio.create_task(hold(storage, digest)))
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        async with asyncio.timeout(5):
+            while not await storage.sql(waiting):  # noqa: ASYNC110 — the server has no event for it
+                await asyncio.sleep(0.01)
+        return await remove(victim)
+
+    monkeypatch.setattr(storage.backend, "remove", remove_slowly)
+    assert (await release(storage, digest)).freed_bytes == len(b"going")
+    with pytest.raises(NotFound):
+        await holding[0]
+
+
 async def test_a_sweep_asks_in_batches(storage: Storage) -> None:
     await storage.rows._execute(
         "INSERT INTO assets.blob "

@@ -59,7 +59,7 @@ async def test_a_killed_process_is_back_at_once_and_the_others_stay(folder: Path
         os.kill(before, signal.SIGKILL)
         began = time.monotonic()
         await until(lambda: victim.state is State.READY and victim.pid not in (None, before))
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         assert victim.restarts == 1
         assert victim.last_end == "was ended by SIGKILL"
         assert other.pid == other_before

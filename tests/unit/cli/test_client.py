@@ -43,6 +43,14 @@ def test_what_was_left_open_is_not_sent() -> None:
     }
 
 
+def test_several_pictures_are_sent_with_their_views() -> None:
+    assert Generation(raw=True, views=("front", "back")).body("f", "b") == {
+        "image_file_ids": ["f", "b"],
+        "views": ["front", "back"],
+        "output_format": "glb",
+    }
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(None, ""), (0.2, "0 s left"), (59.4, "59 s left"), (125, "2:05 left")]
 )

@@ -1,5 +1,6 @@
 """A server of the mesh opens its door to the mesh only, and errors cross it whole."""
 
+import asyncio
 import socket
 import stat
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from maquette.api.storage.v1 import storage_pb2, storage_pb2_grpc
-from maquette.runtime.errors import InvalidArgument, MaquetteError, NotFound, ResourceExhausted
+from maquette.runtime.errors import Internal, InvalidArgument, MaquetteError, NotFound, ResourceExhausted
 from maquette.runtime.rpc.channel import open_channel, translated
+from maquette.runtime.rpc.interceptors import end_call
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.settings import Settings
 
@@ -130,3 +132,19 @@ async def test_a_second_start_takes_over_a_socket_left_behind(tmp_path):
         response = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     assert response.status == health_pb2.HealthCheckResponse.SERVING
     await running.drain()
+
+
+class Broken:
+    """What a servicer sees of a call whose other side broke off."""
+
+    async def abort(self, code, message, metadata):
+        raise grpc.aio.InternalError("nobody is there")
+
+
+async def test_a_caller_that_broke_off_is_no_error_of_ours(capsys):
+    error, cause = Internal("internal error"), ZeroDivisionError("because the stream ended")
+    with pytest.raises(asyncio.CancelledError):
+        await end_call(Broken(), error, (), cause=cause, method="/a/b")
+    said = capsys.readouterr()
+    assert "the caller left" in said.out + said.err
+    assert "Traceback" not in said.out + said.err

@@ -131,6 +131,7 @@ VARIANTS = {
         "allowed_origins": ["*"],
         "bind": "0.0.0.0",
     },
+    "shares": {"gateway": {"requests_per_second": 0, "requests_per_second_per_client": 5, "proxy_hops": 2}},
     "named": {
         "public_base_url": "https://maquette.example",
         "allowed_hosts": ["maquette.example", "other.example"],
@@ -153,3 +154,20 @@ def test_envoy_takes_the_configuration(tmp_path, name):
     )
     assert run.returncode == 0, run.stderr[-2000:]
     assert "deprecated" not in run.stderr.lower(), run.stderr
+
+
+def test_one_clients_share_is_off_until_it_is_set(settings, tmp_path):
+    def limit(settings):
+        text = json.dumps(envoy_config(settings))
+        return "masked_remote_address" in text, "local_ratelimit" in text
+
+    assert limit(settings) == (False, True)
+    for whole in (0, 1000):
+        gateway = {"requests_per_second": whole, "requests_per_second_per_client": 5}
+        assert limit(Settings(data_dir=tmp_path, gateway=gateway)) == (True, True)
+    assert limit(Settings(data_dir=tmp_path, gateway={"requests_per_second": 0})) == (False, False)
+
+
+def test_only_sockets_are_told_the_clients_address(settings):
+    told = [entry for entry in routes_of(settings) if "x-maquette-client" in json.dumps(entry)]
+    assert len(told) == sum(route.option.websocket for route in public_routes())

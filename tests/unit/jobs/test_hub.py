@@ -166,12 +166,22 @@ async def test_a_feed_begins_with_open_jobs_and_then_tells_everything() -> None:
     _run(hub, ticks=1)
     hub.publish(Event.QUEUED, make_job("other"), epoch=1)
     feed = hub.feed()
-    first = [await anext(feed) for _ in range(3)]
-    assert {event.job.id for event in first if event} == {"job", "other"}
-    assert first[-1] is None
+    first = await anext(feed)
+    assert first is not None and {event.job.id for event in first} == {"job", "other"}
+    assert await anext(feed) is None
     _succeed(hub)
-    event = await anext(feed)
-    assert event is not None and event.type is Event.SUCCEEDED
+    told = await anext(feed)
+    assert told is not None and [event.type for event in told] == [Event.SUCCEEDED]
+
+
+async def test_a_feed_tells_at_once_all_that_came_meanwhile() -> None:
+    hub = _hub()
+    feed = hub.feed()
+    assert await anext(feed) is None
+    for number in range(100):
+        hub.publish(Event.QUEUED, make_job(f"job {number}"), epoch=1)
+    told = [await anext(feed) for _ in range(2)]
+    assert [event.job.id for some in told for event in some or ()] == [f"job {n}" for n in range(100)]
 
 
 async def test_a_feed_that_falls_behind_is_ended() -> None:
@@ -192,9 +202,9 @@ async def test_what_another_replica_told_is_not_told_back() -> None:
     hub.relay(event)
     hub.publish(Event.QUEUED, make_job("mine"), epoch=1)
     told = await anext(own)
-    assert told is not None and told.job.id == "mine"
+    assert told is not None and [event.job.id for event in told] == ["mine"]
     heard = await anext(whole)
-    assert heard is not None and heard.job.id == "job"
+    assert heard is not None and [event.job.id for event in heard] == ["job", "mine"]
 
 
 async def test_ended_jobs_are_forgotten_after_a_while() -> None:

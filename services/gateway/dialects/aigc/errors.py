@@ -36,6 +36,7 @@ class Shape:
 SHAPES: Mapping[str, Shape] = {
     "INVALID_VALUE": Shape("INVALID_VALUE"),
     "INVALID_INPUT_FILE": Shape("FILE_UPLOAD_ERROR"),
+    "RIGGING_FAILED": Shape("JOB_FAILED"),
     "FILE_TOO_LARGE": Shape("FILE_UPLOAD_ERROR", "File too large"),
     "DIGEST_MISMATCH": Shape("FILE_UPLOAD_ERROR"),
     "NOT_FOUND": Shape("NOT_FOUND"),
@@ -44,6 +45,7 @@ SHAPES: Mapping[str, Shape] = {
     "PERMISSION_DENIED": Shape("API_ERROR", "Permission denied"),
     "BAD_SIGNATURE": Shape("API_ERROR", "Invalid or expired link"),
     "GRANT_REFUSED": Shape("INTERNAL_ERROR"),
+    "REQUEST_TOO_SLOW": Shape("API_ERROR", "The request took too long"),
     "MODEL_NOT_AVAILABLE": Shape("MODEL_NOT_AVAILABLE"),
     "NOT_READY": Shape("API_ERROR", "Job not completed"),
     "QUEUE_FULL": Shape("API_ERROR", "Job queue is full"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf import struct_pb2, timestamp_pb2
 
-from maquette.api.dialects.aigc.v1 import files_pb2, system_pb2
+from maquette.api.dialects.aigc.v1 import files_pb2, rigging_pb2, system_pb2
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.api.storage.v1 import storage_pb2
 from maquette.runtime.errors import FailedPrecondition, NotFound
@@ -16,7 +16,9 @@ from services.gateway.dialects.aigc.words import CANCELLED_TEXT, MESH_TYPES, STA
 from services.gateway.json_writer import plain_struct, seconds_of
 
 _MIB = 1 << 20
-_FILE_FIELDS = frozenset(("image_path", "image_base64", "image_file_id"))
+_FILE_FIELDS = frozenset(
+    ("image_path", "image_base64", "image_file_id", "image_file_ids", "mesh_path", "mesh_file_id")
+)
 
 
 def job_url(base_url: str, job_id: str, what: str) -> str:
@@ -213,6 +215,17 @@ def uploaded_view(upload: storage_pb2.Upload) -> files_pb2.UploadedFile:
     )
 
 
+def rigging_upload_view(upload: storage_pb2.Upload) -> rigging_pb2.UploadedRiggingMesh:
+    """Return D34's answer."""
+    return rigging_pb2.UploadedRiggingMesh(
+        filename=upload.filename,
+        file_path=upload.path,
+        size=upload.size,
+        content_type=upload.media_type,
+        file_id=upload.id,
+    )
+
+
 def metadata_view(upload: storage_pb2.Upload) -> files_pb2.FileMetadata:
     """Return D21's answer; an upload that has expired is not found at all."""
     return files_pb2.FileMetadata(
@@ -242,6 +255,11 @@ def _result_view(job: jobs_pb2.Job, words: Mapping[str, Any], base_url: str) -> 
         view.output_mesh_path = mesh.path
         view.mesh_url = job_url(base_url, job.public_id, "download")
         view.mesh_file_info.CopyFrom(artifact_info(mesh))
+    info = plain_struct(job.result.info)
+    if "rig_info" in info:
+        view.bone_count = int(info["bone_count"])
+        view.rig_info.CopyFrom(_struct(info["rig_info"]))
+        view.format = str(info["format"])
     if thumbnail is not None:
         view.thumbnail_path = thumbnail.path
         view.thumbnail_url = job_url(base_url, job.public_id, "thumbnail")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import orjson
 from google.protobuf.descriptor import FieldDescriptor
@@ -13,7 +14,7 @@ from google.protobuf.message import Message
 
 from maquette.runtime.errors import InvalidArgument, Unavailable, error_for
 from maquette.runtime.rpc.bounds import validate
-from services.gateway.dialects.aigc.words import MESH_FORMATS, QUALITIES, Feature
+from services.gateway.dialects.aigc.words import MESH_FORMATS, QUALITIES, VIEWS, Feature
 
 _JSON_TYPES: Mapping[int, tuple[type, str]] = {
     FieldDescriptor.TYPE_STRING: (str, "a string"),
@@ -21,20 +22,23 @@ _JSON_TYPES: Mapping[int, tuple[type, str]] = {
     FieldDescriptor.TYPE_INT64: (int, "an integer"),
     FieldDescriptor.TYPE_BOOL: (bool, "true or false"),
 }
+_DEGREES = re.compile(r"[+-]?\d{1,3}(\.\d{1,3})?")
+_MAX_ID = 128
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """Where the picture comes from: one of the three, the others empty."""
+    """Where the pictures come from: one of the three, the others empty."""
 
     path: str = ""
-    file_id: str = ""
+    file_ids: tuple[str, ...] = ()
+    """Uploads; more than one only where a thing is shown from several sides."""
     inline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """A request to make a mesh of a picture."""
+    """A request to make a mesh of one picture, or of several of one thing."""
 
     feature: Feature
     source: ImageSource
@@ -45,6 +49,8 @@ class ImageRequest:
     seed: int
     texture_resolution: int
     """0 for the raw feature."""
+    views: tuple[str, ...]
+    """Where each picture was taken from; empty where that is to be guessed."""
     given: Mapping[str, Any]
     """The fields the client gave, without bytes."""
 
@@ -65,6 +71,9 @@ def read_fields(values: Mapping[str, Any], message: Message) -> None:
         value = values.get(field.name)
         if value is None:
             continue
+        if field.is_repeated:
+            getattr(message, field.name).extend(_strings(field.name, value))
+            continue
         kind, words = _JSON_TYPES[field.type]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             _refuse(f"{field.name} must be {words}.")
@@ -84,7 +93,9 @@ def read_image_request(
     Raises `InvalidArgument` (INVALID_VALUE) with the one thing that is wrong.
     """
     read_fields(values, message)
-    given = {field.name: value for field, value in message.ListFields()}
+    given: dict[str, Any] = {
+        field.name: list(value) if field.is_repeated else value for field, value in message.ListFields()
+    }
     for name in ("texture_image_path", "texture_image_base64", "texture_image_file_id"):
         if name in inline or name in given:
             _refuse(f"{name} is not supported: no engine takes a second picture.")
@@ -92,17 +103,34 @@ def read_image_request(
     return ImageRequest(
         feature=feature,
         source=source,
-        output_format=_one_of("output_format", given.get("output_format", "glb"), MESH_FORMATS),
+        output_format=one_of("output_format", given.get("output_format", "glb"), MESH_FORMATS),
         model_preference=given.get("model_preference", ""),
-        deny_fallback=_one_of("fallback", given.get("fallback", "allow"), ("allow", "deny")) == "deny",
-        quality=_one_of("quality", given.get("quality", "medium"), QUALITIES),
+        deny_fallback=one_of("fallback", given.get("fallback", "allow"), ("allow", "deny")) == "deny",
+        quality=one_of("quality", given.get("quality", "medium"), QUALITIES),
         seed=given.get("seed", 0),
         texture_resolution=_texture_resolution(message, given),
+        views=_views(given.get("views", ()), max(len(source.file_ids), 1)),
         given=given,
     )
 
 
-def check_model(request: ImageRequest, live: Collection[str]) -> None:
+class ModelWish(Protocol):
+    """What a request says of the model that shall run."""
+
+    @property
+    def feature(self) -> Feature:
+        """What shall be done."""
+
+    @property
+    def model_preference(self) -> str:
+        """The model asked for; empty for any."""
+
+    @property
+    def deny_fallback(self) -> bool:
+        """No other model shall run."""
+
+
+def check_model(request: ModelWish, live: Collection[str]) -> None:
     """Check the model asked for against the engines of live nodes.
 
     Raises `InvalidArgument` for a model that this feature never had, MODEL_NOT_AVAILABLE for one
@@ -129,18 +157,43 @@ def _texture_resolution(message: Message, given: Mapping[str, Any]) -> int:
 
 
 def _source(given: Mapping[str, Any], inline: Collection[str]) -> ImageSource:
-    names = ("image_path", "image_base64", "image_file_id")
+    names = ("image_path", "image_base64", "image_file_id", "image_file_ids")
     used = [name for name in names if given.get(name) or name in inline]
     if len(used) != 1:
         _refuse(f"Exactly one of {', '.join(names)} is needed; {len(used)} were given.")
     return ImageSource(
         path=given.get("image_path", ""),
-        file_id=given.get("image_file_id", ""),
+        file_ids=tuple(given.get("image_file_ids") or [given["image_file_id"]])
+        if used[0].startswith("image_file_id")
+        else (),
         inline="image_base64" in inline,
     )
 
 
-def _one_of(name: str, value: str, allowed: Collection[str]) -> str:
+def _strings(name: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        _refuse(f"{name} must be a list of strings.")
+    if any(not item or len(item) > _MAX_ID for item in value):
+        _refuse(f"Each of {name} has one to {_MAX_ID} characters.")
+    return list(value)
+
+
+def _views(given: Sequence[str], pictures: int) -> tuple[str, ...]:
+    if not given:
+        return ()
+    if len(given) != pictures:
+        _refuse(f"views must name each picture: {pictures} pictures, {len(given)} views.")
+    for view in given:
+        if not (view in VIEWS or (_DEGREES.fullmatch(view) and abs(float(view)) <= 360)):
+            known = ", ".join(VIEWS)
+            _refuse(f"views takes {known}, or degrees to the right of the front, not {view[:32]!r}.")
+    if len(set(given)) < len(given):
+        _refuse("views names the same place twice.")
+    return tuple(given)
+
+
+def one_of(name: str, value: str, allowed: Collection[str]) -> str:
+    """Return a value that is one of those allowed. Raises `InvalidArgument`."""
     if value not in allowed:
         _refuse(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
     return value

@@ -3,7 +3,7 @@
 # ruff: noqa: N802 — methods carry the names of their RPCs
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,19 +22,23 @@ from maquette.api.dialects.aigc.v1 import (
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.api.storage.v1 import storage_pb2
 from maquette.runtime.clock import Clock
-from maquette.runtime.errors import NotFound
+from maquette.runtime.errors import DeadlineExceeded, NotFound, Unavailable
 from maquette.runtime.settings import GatewaySettings
+from maquette.runtime.telemetry import get_logger
 from services.gateway import auth
 from services.gateway.backends import Backends, call
 from services.gateway.capabilities import NodeDirectory
 from services.gateway.dialects.aigc import formats, mapping, words
 from services.gateway.dialects.aigc.answers import answer, written
 from services.gateway.dialects.aigc.history import filters_view, history_query
+from services.gateway.dialects.aigc.rigging import RigSubmitter
 from services.gateway.dialects.aigc.submit import ImageSubmitter
 from services.gateway.feed import Feed
+from services.gateway.idempotency import idempotency_key
 from services.gateway.json_writer import write_json
 from services.gateway.mirror import Entry
 
+_RELEASE_SECONDS = 5.0
 _ENGINE_WORDS = {
     capability_pb2.ENGINE_STATE_LOADED: "loaded",
     capability_pb2.ENGINE_STATE_AVAILABLE: "available",
@@ -50,6 +54,7 @@ class Parts:
     feed: Feed
     nodes: NodeDirectory
     submitter: ImageSubmitter
+    rigs: RigSubmitter
     clock: Clock
     base_url: str
     limits: GatewaySettings
@@ -147,15 +152,27 @@ class SystemServicer(system_pb2_grpc.SystemServiceServicer):
         self._parts.feed.stale(entry.job)
         view = system_pb2.DeletedResult(job_id=request.job_id, message="No result file to delete")
         if forgotten.artifacts:
-            digests = sorted({artifact.digest for artifact in forgotten.artifacts})
-            release = storage_pb2.ReleaseBlobsRequest(digests=digests)
-            freed = await call(backends.storage.ReleaseBlobs, release, backends.storage_channel)
+            freed_bytes = await self._release(forgotten.artifacts)
             mesh = next((a for a in forgotten.artifacts if a.role == "mesh"), forgotten.artifacts[0])
             view.message = "Result file deleted successfully"
             view.deleted = True
-            view.freed_space_mb = mapping.mib(freed.freed_bytes)
+            view.freed_space_mb = mapping.mib(freed_bytes)
             view.deleted_file = mapping.public_name(mesh)
         return answer(view)
+
+    async def _release(self, forgotten: Iterable[jobs_pb2.Artifact]) -> int:
+        """Free what nothing refers to any more; return the bytes that went."""
+        backends = self._parts.backends
+        release = storage_pb2.ReleaseBlobsRequest(digests=sorted({artifact.digest for artifact in forgotten}))
+        try:
+            freed: storage_pb2.ReleaseBlobsResponse = await call(
+                backends.storage.ReleaseBlobs, release, backends.storage_channel, within=_RELEASE_SECONDS
+            )
+        except (Unavailable, DeadlineExceeded) as error:
+            # The result is gone all the same: storage's own sweep takes its bytes.
+            get_logger().warning("bytes of a deleted result stay until the sweep", why=error.message)
+            return 0
+        return freed.freed_bytes
 
     async def CancelJob(self, request: system_pb2.CancelJobRequest, context: Any) -> httpbody_pb2.HttpBody:
         """Cancel a job that has not ended."""
@@ -317,8 +334,7 @@ class MeshGenerationServicer(generation_pb2_grpc.MeshGenerationServiceServicer):
         feature: words.Feature,
         context: Any,
     ) -> httpbody_pb2.HttpBody:
-        metadata = dict(context.invocation_metadata())
-        key = str(metadata.get("idempotency-key", ""))
+        key = idempotency_key(context.invocation_metadata())
         job = await self._parts.submitter.submit(body, message, feature, auth.account(), key)
         return answer(
             generation_pb2.QueuedJob(

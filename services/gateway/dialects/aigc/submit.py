@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from maquette.runtime.errors import (
     NotFound,
     Unavailable,
 )
+from maquette.runtime.settings import GatewaySettings
 from maquette.runtime.telemetry import get_logger
 from services.gateway.backends import Backends, call
 from services.gateway.body_reader import BodyReader, Event, FileBegins, FileBytes
@@ -31,10 +32,12 @@ from services.gateway.dialects.aigc.requests import ImageRequest, check_model, r
 from services.gateway.dialects.aigc.words import NAME, Feature
 from services.gateway.feed import Feed
 from services.gateway.ingest import FileKind, Ingestion, Ingestor
+from services.gateway.issued import find_issued
+from services.gateway.job_maker import JobMaker
+from services.gateway.pace import paced
 from services.gateway.uploads import Uploads
 
 _FILES = ("image_base64", "texture_image_base64")
-_MAX_KEY = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class BodyLimits:
     rest: int
     """Bytes of it that are not in files."""
     whole: int
+    pace: GatewaySettings
+    """How slowly it may come."""
 
 
 class ImageSubmitter:
@@ -56,9 +61,11 @@ class ImageSubmitter:
         nodes: NodeDirectory,
         uploads: Uploads,
         ingestor: Ingestor,
+        jobs: JobMaker,
         limits: BodyLimits,
     ) -> None:
         self._backends = backends
+        self._jobs = jobs
         self._feed = feed
         self._nodes = nodes
         self._uploads = uploads
@@ -77,17 +84,15 @@ class ImageSubmitter:
 
         ``message`` (empty) is of the type that documents the body. Raises the catalogue's errors.
         """
-        if len(idempotency_key) > _MAX_KEY:
-            raise InvalidArgument(f"Idempotency-Key is longer than {_MAX_KEY} characters.")
         async with AsyncExitStack() as stack:
             intake = _Intake(self._ingestor, stack, account_id)
             values = await self._read(body, intake)
             request = read_image_request(values, message, feature, intake.names)
             check_model(request, (await self._nodes.capabilities()).models(feature.name))
-            image = await self._image(request, intake, account_id)
-        digest = request.digest(feature.name, image.digest if request.source.inline else "")
+            images = await self._images(request, intake, account_id)
+        digest = request.digest(feature.name, images[0].digest if request.source.inline else "")
         try:
-            response = await self._create(request, image, account_id, idempotency_key, digest)
+            response = await self._create(request, images, account_id, idempotency_key, digest)
         except (Unavailable, DeadlineExceeded, Internal):
             # The job may have been stored after all: its picture lives as long as any upload.
             raise
@@ -111,22 +116,22 @@ class ImageSubmitter:
 
     async def _read(self, body: AsyncIterator[httpbody_pb2.HttpBody], intake: _Intake) -> dict[str, Any]:
         reader = BodyReader(_FILES, max_rest=self._limits.rest, max_body=self._limits.whole)
-        async for piece in body:
+        async for piece in paced(body, lambda piece: len(piece.data), self._limits.pace):
             for event in reader.feed(piece.data):
                 await intake.take(event)
         return reader.finish()
 
-    async def _image(
+    async def _images(
         self, request: ImageRequest, intake: _Intake, account_id: str
-    ) -> capability_pb2.TaskInput:
+    ) -> list[capability_pb2.TaskInput]:
         source = request.source
         if intake.ingestion is not None:
             facts = await intake.ingestion.inspect()
             intake.upload = await intake.ingestion.commit(facts)
-            return _input_of(intake.upload)
-        if source.file_id:
-            return _input_of(await self._upload(account_id, file_id=source.file_id))
-        return await self._issued(account_id, source.path)
+            return [_input_of(intake.upload)]
+        if source.file_ids:
+            return [_input_of(await self._upload(account_id, file_id=one)) for one in source.file_ids]
+        return [await self._issued(account_id, source.path)]
 
     async def _upload(self, account_id: str, *, file_id: str = "", path: str = "") -> storage_pb2.Upload:
         upload = await self._uploads.find(account_id, file_id=file_id, path=path)
@@ -139,13 +144,11 @@ class ImageSubmitter:
         try:
             return _input_of(await self._upload(account_id, path=path))
         except NotFound:
-            request = jobs_pb2.ResolvePathRequest(account_id=account_id, path=path)
-        jobs = self._backends.jobs
+            pass  # then it may be a result's
         try:
-            response = await call(jobs.artifacts.ResolvePath, request, jobs.channel)
+            artifact = await find_issued(self._backends, account_id, path)
         except NotFound as error:
             raise InvalidArgument("image_path takes only paths that this API issued.") from error
-        artifact: jobs_pb2.Artifact = response.artifact
         if not artifact.media_type.startswith("image/"):
             raise InvalidArgument("The file given as the image is not a picture.")
         return capability_pb2.TaskInput(
@@ -159,7 +162,7 @@ class ImageSubmitter:
     async def _create(
         self,
         request: ImageRequest,
-        image: capability_pb2.TaskInput,
+        images: Sequence[capability_pb2.TaskInput],
         account_id: str,
         idempotency_key: str,
         digest: str,
@@ -168,14 +171,12 @@ class ImageSubmitter:
             account_id=account_id,
             dialect=NAME,
             feature=request.feature.name,
-            request=_words(request, image),
+            request=_words(request, images[0]),
             idempotency_key=idempotency_key,
             request_digest=digest if idempotency_key else "",
-            tasks=[_task(request, image)],
+            tasks=[_task(request, images)],
         )
-        jobs = self._backends.jobs
-        response: jobs_pb2.CreateJobResponse = await call(jobs.jobs.CreateJob, job, jobs.channel)
-        return response
+        return await self._jobs.create(job)
 
 
 class _Intake:
@@ -215,20 +216,21 @@ def _input_of(upload: storage_pb2.Upload) -> capability_pb2.TaskInput:
     )
 
 
-def _task(request: ImageRequest, image: capability_pb2.TaskInput) -> jobs_pb2.TaskSpec:
+def _task(request: ImageRequest, images: Sequence[capability_pb2.TaskInput]) -> jobs_pb2.TaskSpec:
     parameters = any_pb2.Any()
     parameters.Pack(
         meshgen_pb2.ImageToMesh(
             output_format=request.output_format,
             texture_resolution=request.texture_resolution,
             quality=request.quality,
+            views=request.views,
         )
     )
     return jobs_pb2.TaskSpec(
         name="mesh",
         feature=request.feature.name,
         parameters=parameters,
-        inputs=[jobs_pb2.InputRef(role="image", file=image)],
+        inputs=[jobs_pb2.InputRef(role="image", file=image) for image in images],
         model_preference=request.model_preference,
         fallback=jobs_pb2.FALLBACK_DENY if request.deny_fallback else jobs_pb2.FALLBACK_ALLOW,
         weight=1.0,
@@ -238,7 +240,7 @@ def _task(request: ImageRequest, image: capability_pb2.TaskInput) -> jobs_pb2.Ta
 
 
 def _words(request: ImageRequest, image: capability_pb2.TaskInput) -> struct_pb2.Struct:
-    """Write the request in the dialect's own words, and which picture it was about."""
+    """Write the request in the dialect's own words, and which picture it was about, the first of several."""
     words = struct_pb2.Struct()
     words.update(
         {

@@ -60,11 +60,35 @@ IMAGE_TO_TEXTURED_MESH = Feature(
         "hunyuan3dv21_image_to_textured_mesh",
     ),
 )
+AUTO_RIG = Feature("auto_rig", "Auto-rigging job queued successfully", ("unirig_auto_rig",))
 MESH_GENERATION = (IMAGE_TO_RAW_MESH, IMAGE_TO_TEXTURED_MESH)
+
+RIG_MODES = ("skeleton", "skin", "full")
+CHARACTER_TYPES = ("auto", "humanoid", "quadruped", "generic")
+RIG_INPUTS = ("obj", "glb", "fbx", "gltf", "ply", "stl")
+"""Formats a mesh to be rigged can come in, in the document's order."""
+RIG_OUTPUTS = ("fbx", "glb", "obj")
+RIG_UPLOADS = ("obj", "glb", "fbx")
+"""Formats that the upload route of auto-rigging takes."""
 
 MESH_FORMATS = ("glb", "obj", "ply", "stl")
 """Formats a mesh can be asked for in."""
 QUALITIES = ("low", "medium", "high")
+
+VIEWS = (
+    "front",
+    "right",
+    "back",
+    "left",
+    "top",
+    "bottom",
+    "front_right",
+    "back_right",
+    "back_left",
+    "front_left",
+    "three_quarter",
+)
+"""Where a picture was taken from; degrees to the right of the front are taken, too."""
 
 IMAGE_FORMATS = ("png", "jpg", "jpeg", "webp", "bmp", "tiff")
 """Formats of pictures, in the document's order."""
