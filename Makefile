@@ -1,6 +1,6 @@
 # `make demo` turns a picture into a model; `make test` sets up and passes every test.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint fmt protos baseline docs pictures bench chaos quality licences clean setup setup-dev
+.PHONY: help demo up fbx test lint fmt protos baseline docs pictures bench chaos quality licences clean setup setup-dev
 MAKEFLAGS += --no-print-directory
 
 MAQUETTE := .venv/bin/maquette
@@ -19,6 +19,9 @@ demo: setup ## Turn a sample picture, or IMAGE=photo.jpg, into out/model.glb
 
 up: setup ## Run the mesh on http://localhost:7842 until Ctrl-C (PORT= BIND= DATA=)
 	@exec $(MAQUETTE) up $(if $(PORT),--port $(PORT)) $(if $(BIND),--bind $(BIND)) $(if $(DATA),--data "$(DATA)")
+
+fbx: ## Install Blender as a Python module, about 1 GB: FBX in and out
+	@workers/blender/setup.sh
 
 test: lint ## Set up, lint and run every test (TESTS=tests/unit for some)
 	@$(PYTHON) -m pytest $(TESTS)
@@ -51,12 +54,13 @@ docs: setup-dev ## Write the parts of docs/ that come from the code
 
 pictures: setup-dev ## Draw docs/images from the samples
 	@PYTHONPATH=. $(PYTHON) scripts/pictures.py
+	@PYTHONPATH=. $(PYTHON) scripts/rig_pictures.py
 
 licences: setup ## Write docs/third-party-licences.md from what is installed
 	@$(PYTHON) scripts/licences.py
 
 clean: ## Remove what was built; models in out/ and the data folder stay
-	@rm -rf .venv node_modules build *.egg-info .*_cache .hypothesis
+	@rm -rf .venv workers/blender/.venv node_modules build *.egg-info .*_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup:

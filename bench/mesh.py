@@ -22,7 +22,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
-_ENGINES = {"MAQUETTE_CAPABILITY__EXTRA_ENGINES": '["bench.engines:engines"]'}
+_ENGINES = {"MAQUETTE_CAPABILITY__EXTRA_ENGINES": '{"meshgen": ["bench.engines:engines"]}'}
 _MIB = 1 << 20
 _HOT_CHILDREN = ("meshgen", "gateway")
 

@@ -46,6 +46,9 @@ _INSIDE = """
 | libquadmath | numpy, scipy, opencv-python-headless | LGPL-2.1-or-later |
 
 `protos/third_party` holds files of googleapis, Apache-2.0.
+
+`workers/blender` is a program of its own, GPL-3.0-or-later; `make fbx` installs Blender (`bpy`,
+GPL-3.0-or-later) for it and for nothing else.
 """
 _TROVE = "License :: OSI Approved :: "
 

@@ -79,6 +79,26 @@ Global___EngineState: _TypeAlias = EngineState  # noqa: Y015
 class Engine(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MissingFormatsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
@@ -90,6 +110,7 @@ class Engine(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     RANK_FIELD_NUMBER: _builtins.int
+    MISSING_FORMATS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Stable id, e.g. "shape_from_silhouette"."""
     kind: Global___EngineKind.ValueType
@@ -114,6 +135,10 @@ class Engine(_message.Message):
 
     @_builtins.property
     def output_formats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def missing_formats(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Formats it would read and write if something were installed, and what to install."""
+
     def __init__(
         self,
         *,
@@ -128,10 +153,11 @@ class Engine(_message.Message):
         reason: _builtins.str = ...,
         description: _builtins.str = ...,
         rank: _builtins.int = ...,
+        missing_formats: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "features", b"features", "id", b"id", "input_formats", b"input_formats", "kind", b"kind", "memory_mib", b"memory_mib", "output_formats", b"output_formats", "rank", b"rank", "reason", b"reason", "state", b"state", "vram_mib", b"vram_mib"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "features", b"features", "id", b"id", "input_formats", b"input_formats", "kind", b"kind", "memory_mib", b"memory_mib", "missing_formats", b"missing_formats", "output_formats", b"output_formats", "rank", b"rank", "reason", b"reason", "state", b"state", "vram_mib", b"vram_mib"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

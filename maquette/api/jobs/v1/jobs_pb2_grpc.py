@@ -40,6 +40,11 @@ class JobServiceStub:
                 request_serializer=maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.CreateJobRequest.SerializeToString,
                 response_deserializer=maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.CreateJobResponse.FromString,
                 _registered_method=True)
+        self.CreateJobs = channel.unary_unary(
+                '/maquette.api.jobs.v1.JobService/CreateJobs',
+                request_serializer=maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.CreateJobsRequest.SerializeToString,
+                response_deserializer=maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.CreateJobsResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/maquette.api.jobs.v1.JobService/GetJob',
                 request_serializer=maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
@@ -88,6 +93,14 @@ class JobServiceServicer:
         Fails with RESOURCE_EXHAUSTED (QUEUE_FULL) before anything is stored.
         Fails with FAILED_PRECONDITION (MODEL_NOT_AVAILABLE) when no node can serve a task
         with fallback denied.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateJobs(self, request, context):
+        """Makes many jobs with one call: for each what CreateJob does, and none hinders another.
+        Fails as a whole (INVALID_ARGUMENT) only for fields out of bounds, before anything is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,6 +163,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.CreateJob,
                     request_deserializer=maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.CreateJobRequest.FromString,
                     response_serializer=maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.CreateJobResponse.SerializeToString,
+            ),
+            'CreateJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateJobs,
+                    request_deserializer=maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.CreateJobsRequest.FromString,
+                    response_serializer=maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.CreateJobsResponse.SerializeToString,
             ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
@@ -215,6 +233,33 @@ class JobService:
             '/maquette.api.jobs.v1.JobService/CreateJob',
             maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.CreateJobRequest.SerializeToString,
             maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.CreateJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/maquette.api.jobs.v1.JobService/CreateJobs',
+            maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.CreateJobsRequest.SerializeToString,
+            maquette_dot_api_dot_jobs_dot_v1_dot_jobs__pb2.CreateJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

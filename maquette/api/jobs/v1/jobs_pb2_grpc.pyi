@@ -41,6 +41,10 @@ class JobServiceStub:
     Fails with FAILED_PRECONDITION (MODEL_NOT_AVAILABLE) when no node can serve a task
     with fallback denied.
     """
+    CreateJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CreateJobsRequest, _jobs_pb2.CreateJobsResponse]
+    """Makes many jobs with one call: for each what CreateJob does, and none hinders another.
+    Fails as a whole (INVALID_ARGUMENT) only for fields out of bounds, before anything is stored.
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.GetJobResponse]
     """Finds a job by id, or by dialect and public id or alias. NOT_FOUND for other accounts' jobs."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]
@@ -70,6 +74,10 @@ class JobServiceAsyncStub(JobServiceStub):
     Fails with RESOURCE_EXHAUSTED (QUEUE_FULL) before anything is stored.
     Fails with FAILED_PRECONDITION (MODEL_NOT_AVAILABLE) when no node can serve a task
     with fallback denied.
+    """
+    CreateJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CreateJobsRequest, _jobs_pb2.CreateJobsResponse]  # type: ignore[assignment]
+    """Makes many jobs with one call: for each what CreateJob does, and none hinders another.
+    Fails as a whole (INVALID_ARGUMENT) only for fields out of bounds, before anything is stored.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.GetJobResponse]  # type: ignore[assignment]
     """Finds a job by id, or by dialect and public id or alias. NOT_FOUND for other accounts' jobs."""
@@ -103,6 +111,16 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         Fails with RESOURCE_EXHAUSTED (QUEUE_FULL) before anything is stored.
         Fails with FAILED_PRECONDITION (MODEL_NOT_AVAILABLE) when no node can serve a task
         with fallback denied.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateJobs(
+        self,
+        request: _jobs_pb2.CreateJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.CreateJobsResponse, _abc.Awaitable[_jobs_pb2.CreateJobsResponse]]:
+        """Makes many jobs with one call: for each what CreateJob does, and none hinders another.
+        Fails as a whole (INVALID_ARGUMENT) only for fields out of bounds, before anything is stored.
         """
 
     @_abc_1.abstractmethod

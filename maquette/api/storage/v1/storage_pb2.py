@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from maquette.api.common.v1 import options_pb2 as maquette_dot_api_dot_common_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%maquette/api/storage/v1/storage.proto\x12\x17maquette.api.storage.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$maquette/api/common/v1/options.proto\"\xbe\x02\n\x10WriteBlobRequest\x12\x42\n\x06header\x18\x01 \x01(\x0b\x32\x30.maquette.api.storage.v1.WriteBlobRequest.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x42\n\x06\x63ommit\x18\x03 \x01(\x0b\x32\x30.maquette.api.storage.v1.WriteBlobRequest.CommitH\x00\x1a\x7f\n\x06Header\x12\x35\n\tretention\x18\x01 \x01(\x0e\x32\".maquette.api.storage.v1.Retention\x12\x17\n\x0f\x65xpected_digest\x18\x02 \x01(\t\x12\x11\n\tmax_bytes\x18\x03 \x01(\x04\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x1a\x08\n\x06\x43ommitB\x06\n\x04part\"1\n\x11WriteBlobResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"U\n\x0fReadBlobRequest\x12\"\n\x06\x64igest\x18\x01 \x01(\tB\x12\x8a\xb5\x18\x0e\x32\x0c[0-9a-f]{64}\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\x04\"!\n\x10ReadBlobResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"5\n\x0fStatBlobRequest\x12\"\n\x06\x64igest\x18\x01 \x01(\tB\x12\x8a\xb5\x18\x0e\x32\x0c[0-9a-f]{64}\"P\n\x10StatBlobResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12.\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x13ReleaseBlobsRequest\x12\x18\n\x07\x64igests\x18\x01 \x03(\tB\x07\x8a\xb5\x18\x03\x18\xe8\x07\"<\n\x14ReleaseBlobsResponse\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x04\x12\x0f\n\x07removed\x18\x02 \x03(\t\"\x8f\x02\n\x06Upload\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x31\n\x04kind\x18\x03 \x01(\x0e\x32#.maquette.api.storage.v1.UploadKind\x12\x10\n\x08\x66ilename\x18\x04 \x01(\t\x12\x12\n\nmedia_type\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x0c\n\x04size\x18\x07 \x01(\x04\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04path\x18\n \x01(\t\"\xf2\x02\n\x13\x43reateUploadRequest\x12\x45\n\x06header\x18\x01 \x01(\x0b\x32\x33.maquette.api.storage.v1.CreateUploadRequest.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x45\n\x06\x63ommit\x18\x03 \x01(\x0b\x32\x33.maquette.api.storage.v1.CreateUploadRequest.CommitH\x00\x1a\x85\x01\n\x06Header\x12\x1a\n\naccount_id\x18\x01 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.maquette.api.storage.v1.UploadKind\x12\x19\n\x08\x66ilename\x18\x03 \x01(\tB\x07\x8a\xb5\x18\x03\x10\x80\x08\x12\x11\n\tmax_bytes\x18\x04 \x01(\x04\x1a,\n\x06\x43ommit\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\tB\x06\n\x04part\"G\n\x14\x43reateUploadResponse\x12/\n\x06upload\x18\x01 \x01(\x0b\x32\x1f.maquette.api.storage.v1.Upload\"S\n\x10GetUploadRequest\x12\x1a\n\naccount_id\x18\x01 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12\x0c\n\x02id\x18\x02 \x01(\tH\x00\x12\x0e\n\x04path\x18\x03 \x01(\tH\x00\x42\x05\n\x03key\"D\n\x11GetUploadResponse\x12/\n\x06upload\x18\x01 \x01(\x0b\x32\x1f.maquette.api.storage.v1.Upload\"E\n\x13\x44\x65leteUploadRequest\x12\x1a\n\naccount_id\x18\x01 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12\x12\n\x02id\x18\x02 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\"\x16\n\x14\x44\x65leteUploadResponse\"\x9d\x01\n\x12SignBlobUrlRequest\x12\"\n\x06\x64igest\x18\x01 \x01(\tB\x12\x8a\xb5\x18\x0e\x32\x0c[0-9a-f]{64}\x12\x19\n\x08\x66ilename\x18\x02 \x01(\tB\x07\x8a\xb5\x18\x03\x10\xff\x01\x12\x1b\n\nmedia_type\x18\x03 \x01(\tB\x07\x8a\xb5\x18\x03\x10\xff\x01\x12+\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"T\n\x13SignBlobUrlResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x14VerifyBlobUrlRequest\x12\x19\n\x08\x66ilename\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x10\xff\x01\x12\x16\n\x05token\x18\x02 \x01(\tB\x07\x8a\xb5\x18\x03\x10\x80\x10\"I\n\x15VerifyBlobUrlResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x12\n\nmedia_type\x18\x03 \x01(\t*\x80\x01\n\tRetention\x12\x19\n\x15RETENTION_UNSPECIFIED\x10\x00\x12\x14\n\x10RETENTION_UPLOAD\x10\x01\x12\x15\n\x11RETENTION_SCRATCH\x10\x02\x12\x14\n\x10RETENTION_RESULT\x10\x03\x12\x15\n\x11RETENTION_EXAMPLE\x10\x04*V\n\nUploadKind\x12\x1b\n\x17UPLOAD_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11UPLOAD_KIND_IMAGE\x10\x01\x12\x14\n\x10UPLOAD_KIND_MESH\x10\x02\x32\xc1\x07\n\x0eStorageService\x12\x64\n\tWriteBlob\x12).maquette.api.storage.v1.WriteBlobRequest\x1a*.maquette.api.storage.v1.WriteBlobResponse(\x01\x12\x61\n\x08ReadBlob\x12(.maquette.api.storage.v1.ReadBlobRequest\x1a).maquette.api.storage.v1.ReadBlobResponse0\x01\x12_\n\x08StatBlob\x12(.maquette.api.storage.v1.StatBlobRequest\x1a).maquette.api.storage.v1.StatBlobResponse\x12k\n\x0cReleaseBlobs\x12,.maquette.api.storage.v1.ReleaseBlobsRequest\x1a-.maquette.api.storage.v1.ReleaseBlobsResponse\x12m\n\x0c\x43reateUpload\x12,.maquette.api.storage.v1.CreateUploadRequest\x1a-.maquette.api.storage.v1.CreateUploadResponse(\x01\x12\x62\n\tGetUpload\x12).maquette.api.storage.v1.GetUploadRequest\x1a*.maquette.api.storage.v1.GetUploadResponse\x12k\n\x0c\x44\x65leteUpload\x12,.maquette.api.storage.v1.DeleteUploadRequest\x1a-.maquette.api.storage.v1.DeleteUploadResponse\x12h\n\x0bSignBlobUrl\x12+.maquette.api.storage.v1.SignBlobUrlRequest\x1a,.maquette.api.storage.v1.SignBlobUrlResponse\x12n\n\rVerifyBlobUrl\x12-.maquette.api.storage.v1.VerifyBlobUrlRequest\x1a..maquette.api.storage.v1.VerifyBlobUrlResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%maquette/api/storage/v1/storage.proto\x12\x17maquette.api.storage.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$maquette/api/common/v1/options.proto\"\xbe\x02\n\x10WriteBlobRequest\x12\x42\n\x06header\x18\x01 \x01(\x0b\x32\x30.maquette.api.storage.v1.WriteBlobRequest.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x42\n\x06\x63ommit\x18\x03 \x01(\x0b\x32\x30.maquette.api.storage.v1.WriteBlobRequest.CommitH\x00\x1a\x7f\n\x06Header\x12\x35\n\tretention\x18\x01 \x01(\x0e\x32\".maquette.api.storage.v1.Retention\x12\x17\n\x0f\x65xpected_digest\x18\x02 \x01(\t\x12\x11\n\tmax_bytes\x18\x03 \x01(\x04\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x1a\x08\n\x06\x43ommitB\x06\n\x04part\"1\n\x11WriteBlobResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"U\n\x0fReadBlobRequest\x12\"\n\x06\x64igest\x18\x01 \x01(\tB\x12\x8a\xb5\x18\x0e\x32\x0c[0-9a-f]{64}\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\x04\"!\n\x10ReadBlobResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"5\n\x0fStatBlobRequest\x12\"\n\x06\x64igest\x18\x01 \x01(\tB\x12\x8a\xb5\x18\x0e\x32\x0c[0-9a-f]{64}\"P\n\x10StatBlobResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12.\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"5\n\x0fHoldBlobRequest\x12\"\n\x06\x64igest\x18\x01 \x01(\tB\x12\x8a\xb5\x18\x0e\x32\x0c[0-9a-f]{64}\"\x12\n\x10HoldBlobResponse\"/\n\x13ReleaseBlobsRequest\x12\x18\n\x07\x64igests\x18\x01 \x03(\tB\x07\x8a\xb5\x18\x03\x18\xe8\x07\"<\n\x14ReleaseBlobsResponse\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x04\x12\x0f\n\x07removed\x18\x02 \x03(\t\"\x8f\x02\n\x06Upload\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x31\n\x04kind\x18\x03 \x01(\x0e\x32#.maquette.api.storage.v1.UploadKind\x12\x10\n\x08\x66ilename\x18\x04 \x01(\t\x12\x12\n\nmedia_type\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x0c\n\x04size\x18\x07 \x01(\x04\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04path\x18\n \x01(\t\"\xf2\x02\n\x13\x43reateUploadRequest\x12\x45\n\x06header\x18\x01 \x01(\x0b\x32\x33.maquette.api.storage.v1.CreateUploadRequest.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x45\n\x06\x63ommit\x18\x03 \x01(\x0b\x32\x33.maquette.api.storage.v1.CreateUploadRequest.CommitH\x00\x1a\x85\x01\n\x06Header\x12\x1a\n\naccount_id\x18\x01 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.maquette.api.storage.v1.UploadKind\x12\x19\n\x08\x66ilename\x18\x03 \x01(\tB\x07\x8a\xb5\x18\x03\x10\x80\x08\x12\x11\n\tmax_bytes\x18\x04 \x01(\x04\x1a,\n\x06\x43ommit\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\tB\x06\n\x04part\"G\n\x14\x43reateUploadResponse\x12/\n\x06upload\x18\x01 \x01(\x0b\x32\x1f.maquette.api.storage.v1.Upload\"S\n\x10GetUploadRequest\x12\x1a\n\naccount_id\x18\x01 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12\x0c\n\x02id\x18\x02 \x01(\tH\x00\x12\x0e\n\x04path\x18\x03 \x01(\tH\x00\x42\x05\n\x03key\"D\n\x11GetUploadResponse\x12/\n\x06upload\x18\x01 \x01(\x0b\x32\x1f.maquette.api.storage.v1.Upload\"E\n\x13\x44\x65leteUploadRequest\x12\x1a\n\naccount_id\x18\x01 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12\x12\n\x02id\x18\x02 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\"\x16\n\x14\x44\x65leteUploadResponse\"\x9d\x01\n\x12SignBlobUrlRequest\x12\"\n\x06\x64igest\x18\x01 \x01(\tB\x12\x8a\xb5\x18\x0e\x32\x0c[0-9a-f]{64}\x12\x19\n\x08\x66ilename\x18\x02 \x01(\tB\x07\x8a\xb5\x18\x03\x10\xff\x01\x12\x1b\n\nmedia_type\x18\x03 \x01(\tB\x07\x8a\xb5\x18\x03\x10\xff\x01\x12+\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"T\n\x13SignBlobUrlResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x14VerifyBlobUrlRequest\x12\x19\n\x08\x66ilename\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x10\xff\x01\x12\x16\n\x05token\x18\x02 \x01(\tB\x07\x8a\xb5\x18\x03\x10\x80\x10\"I\n\x15VerifyBlobUrlResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x12\n\nmedia_type\x18\x03 \x01(\t*\x80\x01\n\tRetention\x12\x19\n\x15RETENTION_UNSPECIFIED\x10\x00\x12\x14\n\x10RETENTION_UPLOAD\x10\x01\x12\x15\n\x11RETENTION_SCRATCH\x10\x02\x12\x14\n\x10RETENTION_RESULT\x10\x03\x12\x15\n\x11RETENTION_EXAMPLE\x10\x04*V\n\nUploadKind\x12\x1b\n\x17UPLOAD_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11UPLOAD_KIND_IMAGE\x10\x01\x12\x14\n\x10UPLOAD_KIND_MESH\x10\x02\x32\xa2\x08\n\x0eStorageService\x12\x64\n\tWriteBlob\x12).maquette.api.storage.v1.WriteBlobRequest\x1a*.maquette.api.storage.v1.WriteBlobResponse(\x01\x12\x61\n\x08ReadBlob\x12(.maquette.api.storage.v1.ReadBlobRequest\x1a).maquette.api.storage.v1.ReadBlobResponse0\x01\x12_\n\x08StatBlob\x12(.maquette.api.storage.v1.StatBlobRequest\x1a).maquette.api.storage.v1.StatBlobResponse\x12_\n\x08HoldBlob\x12(.maquette.api.storage.v1.HoldBlobRequest\x1a).maquette.api.storage.v1.HoldBlobResponse\x12k\n\x0cReleaseBlobs\x12,.maquette.api.storage.v1.ReleaseBlobsRequest\x1a-.maquette.api.storage.v1.ReleaseBlobsResponse\x12m\n\x0c\x43reateUpload\x12,.maquette.api.storage.v1.CreateUploadRequest\x1a-.maquette.api.storage.v1.CreateUploadResponse(\x01\x12\x62\n\tGetUpload\x12).maquette.api.storage.v1.GetUploadRequest\x1a*.maquette.api.storage.v1.GetUploadResponse\x12k\n\x0c\x44\x65leteUpload\x12,.maquette.api.storage.v1.DeleteUploadRequest\x1a-.maquette.api.storage.v1.DeleteUploadResponse\x12h\n\x0bSignBlobUrl\x12+.maquette.api.storage.v1.SignBlobUrlRequest\x1a,.maquette.api.storage.v1.SignBlobUrlResponse\x12n\n\rVerifyBlobUrl\x12-.maquette.api.storage.v1.VerifyBlobUrlRequest\x1a..maquette.api.storage.v1.VerifyBlobUrlResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READBLOBREQUEST'].fields_by_name['digest']._serialized_options = b'\212\265\030\0162\014[0-9a-f]{64}'
   _globals['_STATBLOBREQUEST'].fields_by_name['digest']._loaded_options = None
   _globals['_STATBLOBREQUEST'].fields_by_name['digest']._serialized_options = b'\212\265\030\0162\014[0-9a-f]{64}'
+  _globals['_HOLDBLOBREQUEST'].fields_by_name['digest']._loaded_options = None
+  _globals['_HOLDBLOBREQUEST'].fields_by_name['digest']._serialized_options = b'\212\265\030\0162\014[0-9a-f]{64}'
   _globals['_RELEASEBLOBSREQUEST'].fields_by_name['digests']._loaded_options = None
   _globals['_RELEASEBLOBSREQUEST'].fields_by_name['digests']._serialized_options = b'\212\265\030\003\030\350\007'
   _globals['_CREATEUPLOADREQUEST_HEADER'].fields_by_name['account_id']._loaded_options = None
@@ -60,10 +62,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYBLOBURLREQUEST'].fields_by_name['filename']._serialized_options = b'\212\265\030\003\020\377\001'
   _globals['_VERIFYBLOBURLREQUEST'].fields_by_name['token']._loaded_options = None
   _globals['_VERIFYBLOBURLREQUEST'].fields_by_name['token']._serialized_options = b'\212\265\030\003\020\200\020'
-  _globals['_RETENTION']._serialized_start=2278
-  _globals['_RETENTION']._serialized_end=2406
-  _globals['_UPLOADKIND']._serialized_start=2408
-  _globals['_UPLOADKIND']._serialized_end=2494
+  _globals['_RETENTION']._serialized_start=2353
+  _globals['_RETENTION']._serialized_end=2481
+  _globals['_UPLOADKIND']._serialized_start=2483
+  _globals['_UPLOADKIND']._serialized_end=2569
   _globals['_WRITEBLOBREQUEST']._serialized_start=170
   _globals['_WRITEBLOBREQUEST']._serialized_end=488
   _globals['_WRITEBLOBREQUEST_HEADER']._serialized_start=343
@@ -80,36 +82,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATBLOBREQUEST']._serialized_end=716
   _globals['_STATBLOBRESPONSE']._serialized_start=718
   _globals['_STATBLOBRESPONSE']._serialized_end=798
-  _globals['_RELEASEBLOBSREQUEST']._serialized_start=800
-  _globals['_RELEASEBLOBSREQUEST']._serialized_end=847
-  _globals['_RELEASEBLOBSRESPONSE']._serialized_start=849
-  _globals['_RELEASEBLOBSRESPONSE']._serialized_end=909
-  _globals['_UPLOAD']._serialized_start=912
-  _globals['_UPLOAD']._serialized_end=1183
-  _globals['_CREATEUPLOADREQUEST']._serialized_start=1186
-  _globals['_CREATEUPLOADREQUEST']._serialized_end=1556
-  _globals['_CREATEUPLOADREQUEST_HEADER']._serialized_start=1369
-  _globals['_CREATEUPLOADREQUEST_HEADER']._serialized_end=1502
-  _globals['_CREATEUPLOADREQUEST_COMMIT']._serialized_start=1504
-  _globals['_CREATEUPLOADREQUEST_COMMIT']._serialized_end=1548
-  _globals['_CREATEUPLOADRESPONSE']._serialized_start=1558
-  _globals['_CREATEUPLOADRESPONSE']._serialized_end=1629
-  _globals['_GETUPLOADREQUEST']._serialized_start=1631
-  _globals['_GETUPLOADREQUEST']._serialized_end=1714
-  _globals['_GETUPLOADRESPONSE']._serialized_start=1716
-  _globals['_GETUPLOADRESPONSE']._serialized_end=1784
-  _globals['_DELETEUPLOADREQUEST']._serialized_start=1786
-  _globals['_DELETEUPLOADREQUEST']._serialized_end=1855
-  _globals['_DELETEUPLOADRESPONSE']._serialized_start=1857
-  _globals['_DELETEUPLOADRESPONSE']._serialized_end=1879
-  _globals['_SIGNBLOBURLREQUEST']._serialized_start=1882
-  _globals['_SIGNBLOBURLREQUEST']._serialized_end=2039
-  _globals['_SIGNBLOBURLRESPONSE']._serialized_start=2041
-  _globals['_SIGNBLOBURLRESPONSE']._serialized_end=2125
-  _globals['_VERIFYBLOBURLREQUEST']._serialized_start=2127
-  _globals['_VERIFYBLOBURLREQUEST']._serialized_end=2200
-  _globals['_VERIFYBLOBURLRESPONSE']._serialized_start=2202
-  _globals['_VERIFYBLOBURLRESPONSE']._serialized_end=2275
-  _globals['_STORAGESERVICE']._serialized_start=2497
-  _globals['_STORAGESERVICE']._serialized_end=3458
+  _globals['_HOLDBLOBREQUEST']._serialized_start=800
+  _globals['_HOLDBLOBREQUEST']._serialized_end=853
+  _globals['_HOLDBLOBRESPONSE']._serialized_start=855
+  _globals['_HOLDBLOBRESPONSE']._serialized_end=873
+  _globals['_RELEASEBLOBSREQUEST']._serialized_start=875
+  _globals['_RELEASEBLOBSREQUEST']._serialized_end=922
+  _globals['_RELEASEBLOBSRESPONSE']._serialized_start=924
+  _globals['_RELEASEBLOBSRESPONSE']._serialized_end=984
+  _globals['_UPLOAD']._serialized_start=987
+  _globals['_UPLOAD']._serialized_end=1258
+  _globals['_CREATEUPLOADREQUEST']._serialized_start=1261
+  _globals['_CREATEUPLOADREQUEST']._serialized_end=1631
+  _globals['_CREATEUPLOADREQUEST_HEADER']._serialized_start=1444
+  _globals['_CREATEUPLOADREQUEST_HEADER']._serialized_end=1577
+  _globals['_CREATEUPLOADREQUEST_COMMIT']._serialized_start=1579
+  _globals['_CREATEUPLOADREQUEST_COMMIT']._serialized_end=1623
+  _globals['_CREATEUPLOADRESPONSE']._serialized_start=1633
+  _globals['_CREATEUPLOADRESPONSE']._serialized_end=1704
+  _globals['_GETUPLOADREQUEST']._serialized_start=1706
+  _globals['_GETUPLOADREQUEST']._serialized_end=1789
+  _globals['_GETUPLOADRESPONSE']._serialized_start=1791
+  _globals['_GETUPLOADRESPONSE']._serialized_end=1859
+  _globals['_DELETEUPLOADREQUEST']._serialized_start=1861
+  _globals['_DELETEUPLOADREQUEST']._serialized_end=1930
+  _globals['_DELETEUPLOADRESPONSE']._serialized_start=1932
+  _globals['_DELETEUPLOADRESPONSE']._serialized_end=1954
+  _globals['_SIGNBLOBURLREQUEST']._serialized_start=1957
+  _globals['_SIGNBLOBURLREQUEST']._serialized_end=2114
+  _globals['_SIGNBLOBURLRESPONSE']._serialized_start=2116
+  _globals['_SIGNBLOBURLRESPONSE']._serialized_end=2200
+  _globals['_VERIFYBLOBURLREQUEST']._serialized_start=2202
+  _globals['_VERIFYBLOBURLREQUEST']._serialized_end=2275
+  _globals['_VERIFYBLOBURLRESPONSE']._serialized_start=2277
+  _globals['_VERIFYBLOBURLRESPONSE']._serialized_end=2350
+  _globals['_STORAGESERVICE']._serialized_start=2572
+  _globals['_STORAGESERVICE']._serialized_end=3630
 # @@protoc_insertion_point(module_scope)

@@ -53,6 +53,11 @@ class StorageServiceStub:
                 request_serializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.StatBlobRequest.SerializeToString,
                 response_deserializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.StatBlobResponse.FromString,
                 _registered_method=True)
+        self.HoldBlob = channel.unary_unary(
+                '/maquette.api.storage.v1.StorageService/HoldBlob',
+                request_serializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.HoldBlobRequest.SerializeToString,
+                response_deserializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.HoldBlobResponse.FromString,
+                _registered_method=True)
         self.ReleaseBlobs = channel.unary_unary(
                 '/maquette.api.storage.v1.StorageService/ReleaseBlobs',
                 request_serializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.ReleaseBlobsRequest.SerializeToString,
@@ -109,6 +114,14 @@ class StorageServiceServicer:
 
     def StatBlob(self, request, context):
         """Tells size and age of a blob.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HoldBlob(self, request, context):
+        """Starts a blob's grace again: whoever is about to refer to it asks first, and nothing removes it in
+        between. NOT_FOUND when its bytes are gone or going.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,6 +189,11 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.StatBlob,
                     request_deserializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.StatBlobRequest.FromString,
                     response_serializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.StatBlobResponse.SerializeToString,
+            ),
+            'HoldBlob': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldBlob,
+                    request_deserializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.HoldBlobRequest.FromString,
+                    response_serializer=maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.HoldBlobResponse.SerializeToString,
             ),
             'ReleaseBlobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ReleaseBlobs,
@@ -293,6 +311,33 @@ class StorageService:
             '/maquette.api.storage.v1.StorageService/StatBlob',
             maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.StatBlobRequest.SerializeToString,
             maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.StatBlobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldBlob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/maquette.api.storage.v1.StorageService/HoldBlob',
+            maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.HoldBlobRequest.SerializeToString,
+            maquette_dot_api_dot_storage_dot_v1_dot_storage__pb2.HoldBlobResponse.FromString,
             options,
             channel_credentials,
             insecure,

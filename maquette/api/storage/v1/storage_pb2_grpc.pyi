@@ -45,6 +45,10 @@ class StorageServiceStub:
     """Reads a blob, or a range of it, in chunks of 256 KiB. NOT_FOUND when absent."""
     StatBlob: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StatBlobRequest, _storage_pb2.StatBlobResponse]
     """Tells size and age of a blob."""
+    HoldBlob: _grpc.UnaryUnaryMultiCallable[_storage_pb2.HoldBlobRequest, _storage_pb2.HoldBlobResponse]
+    """Starts a blob's grace again: whoever is about to refer to it asks first, and nothing removes it in
+    between. NOT_FOUND when its bytes are gone or going.
+    """
     ReleaseBlobs: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ReleaseBlobsRequest, _storage_pb2.ReleaseBlobsResponse]
     """Removes blobs that nothing refers to any more; asks `jobs` before each batch.
     `freed_bytes` counts only bytes that really went.
@@ -81,6 +85,10 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """Reads a blob, or a range of it, in chunks of 256 KiB. NOT_FOUND when absent."""
     StatBlob: _aio.UnaryUnaryMultiCallable[_storage_pb2.StatBlobRequest, _storage_pb2.StatBlobResponse]  # type: ignore[assignment]
     """Tells size and age of a blob."""
+    HoldBlob: _aio.UnaryUnaryMultiCallable[_storage_pb2.HoldBlobRequest, _storage_pb2.HoldBlobResponse]  # type: ignore[assignment]
+    """Starts a blob's grace again: whoever is about to refer to it asks first, and nothing removes it in
+    between. NOT_FOUND when its bytes are gone or going.
+    """
     ReleaseBlobs: _aio.UnaryUnaryMultiCallable[_storage_pb2.ReleaseBlobsRequest, _storage_pb2.ReleaseBlobsResponse]  # type: ignore[assignment]
     """Removes blobs that nothing refers to any more; asks `jobs` before each batch.
     `freed_bytes` counts only bytes that really went.
@@ -132,6 +140,16 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.StatBlobResponse, _abc.Awaitable[_storage_pb2.StatBlobResponse]]:
         """Tells size and age of a blob."""
+
+    @_abc_1.abstractmethod
+    def HoldBlob(
+        self,
+        request: _storage_pb2.HoldBlobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.HoldBlobResponse, _abc.Awaitable[_storage_pb2.HoldBlobResponse]]:
+        """Starts a blob's grace again: whoever is about to refer to it asks first, and nothing removes it in
+        between. NOT_FOUND when its bytes are gone or going.
+        """
 
     @_abc_1.abstractmethod
     def ReleaseBlobs(
