@@ -32,7 +32,7 @@ _WARM = 3
 
 def main() -> Report:
     """Measure."""
-    with running_mesh(CAPABILITY__SLOTS="1") as mesh:
+    with running_mesh(CAPABILITY__SLOTS="1", GATEWAY__SOCKETS_PER_CLIENT="100") as mesh:
         picture = mesh.upload(samples.path(samples.NAMES[0]))
         with closing(_Feed(mesh)) as feed:
             submits = [_submit(mesh, picture, feed) for _ in range(_WARM + _SUBMITS)][_WARM:]
