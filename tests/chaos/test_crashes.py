@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.chaos.doors import Doors
+from tests.chaos.doors import Doors, until
 from tests.chaos.invariants import check, wait_until_ended
 from tests.chaos.scale import record
 from tests.chaos.submitting import read_job, store, submit
@@ -18,6 +18,7 @@ from tests.chaos.submitting import read_job, store, submit
 async def test_a_picture_that_kills_its_worker_fails_after_three_attempts_and_hurts_no_neighbour(
     doors: Doors, feature: str, reason: str
 ) -> None:
+    await until(doors.at_rest, "the nodes to be at rest")
     picture = await store(doors, b"\x89PNG CRASH")
     # Longer than three crashes take, and one for every slot that the crashing job does not have.
     neighbours = [submit(doors, seed=number, seconds=4.0) for number in range(3)]
