@@ -49,8 +49,9 @@ class Workspace:
     def room(self, index: int, uid: int | None) -> Room:
         """Make the folder of one worker anew; what an earlier worker left in it goes."""
         path = self.path / str(index)
-        if path.exists():
-            shutil.rmtree(path)
+        # The last call's folders may be going at this moment: what is gone already is no fault, and
+        # what stays fails the next line.
+        shutil.rmtree(path, ignore_errors=True)
         path.mkdir(mode=0o700)
         room = Room(path, uid)
         room.inputs.mkdir(mode=0o755)

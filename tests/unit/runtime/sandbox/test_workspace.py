@@ -88,3 +88,21 @@ def test_cache_gives_copies_and_takes_only_news(tmp_path: Path) -> None:
     jitcache.check_out(shared, other)
     assert (other / "module" / "f.nbc").read_text() == "code"
     assert not jitcache.publish(other, shared)
+
+
+def test_room_is_made_anew_while_a_call_in_it_is_being_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_folder("workspace") as root:
+        workspace = Workspace(root / "work", "test")
+        call = workspace.room(0, UID).call()
+        rmdir = os.rmdir
+
+        def removed_by_another(path: str, *, dir_fd: int | None = None) -> None:
+            rmdir(path, dir_fd=dir_fd)
+            if path == call.inputs.name:
+                raise FileNotFoundError(2, "No such file or directory", path)
+
+        monkeypatch.setattr(os, "rmdir", removed_by_another)
+        room = workspace.room(0, UID)
+        assert not call.inputs.exists()
+        assert list(room.inputs.iterdir()) == list(room.outputs.iterdir()) == []
+        workspace.close()
