@@ -35,9 +35,9 @@ def main() -> Report:
 
 
 def _start(mesh: BenchMesh) -> dict[str, float]:
-    """Start, submit at once, and tell when all processes were ready and when the job ran."""
+    """Start, submit as soon as the mesh says it is ready, and tell when that was and when the job ran."""
     started = time.monotonic()
-    ready = mesh.start()
+    ready = mesh.start(whole=False)
     picture = mesh.upload(samples.path(samples.NAMES[0]))
     job = mesh.submit({"image_file_id": picture}, textured=True)
     mesh.wait(job, "processing", "completed")

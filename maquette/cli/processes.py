@@ -4,11 +4,11 @@
 
     postgres ─┬─ storage ─┐
               └─ jobs ────┼─ meshgen (as many nodes as asked for)
-                          ├─ rigging
-                          ├─ animation
                           └─ gateway ── envoy
+                                          └─ rigging, animation
 
-Services connect again by themselves, so the arrows are few: they keep the first log clean.
+Services connect again by themselves, so the arrows are few: they keep the first log clean. What needs a
+mesh first comes last: a picture need not wait for it, and jobs for it wait in the queue.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def process_table(settings: Settings, *, nodes: int = 1) -> list[ProcessSpec]:
         _service(settings, "storage", after=after),
         _service(settings, "jobs", after=after),
         *(_node(settings, "meshgen", number) for number in range(1, nodes + 1)),
-        _node(settings, "rigging", 1),
-        _node(settings, "animation", 1),
         _gateway(settings),
         _envoy(settings),
+        _node(settings, "rigging", 1, late=True),
+        _node(settings, "animation", 1, late=True),
     ]
 
 
@@ -78,7 +78,7 @@ def _service(settings: Settings, name: str, *, after: tuple[str, ...]) -> Proces
     )
 
 
-def _node(settings: Settings, capability: str, number: int) -> ProcessSpec:
+def _node(settings: Settings, capability: str, number: int, *, late: bool = False) -> ProcessSpec:
     """Return the row of a capability node; the first has the address that the settings tell."""
     name = capability if number == 1 else f"{capability}-{number}"
     address = settings.address(capability) if number == 1 else settings.socket(name)
@@ -88,6 +88,7 @@ def _node(settings: Settings, capability: str, number: int) -> ProcessSpec:
         command=_python(f"services.{capability}.main"),
         ready=node_announced(settings, address),
         address=address,
+        late=late,
         environment={**child_environment(settings, capability), variable: address},
     )
 

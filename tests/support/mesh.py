@@ -63,7 +63,9 @@ class RunningMesh:
 
     async def _start(self) -> None:
         self._mesh = Mesh(self.settings, self._table)
-        self.stages = await self._mesh.start()
+        await self._mesh.start()
+        await self._mesh.complete()
+        self.stages = self._mesh.stages()
 
     def stop(self) -> None:
         """Stop everything in order."""

@@ -54,7 +54,7 @@ class Mesh:
         }
 
     async def start(self) -> list[Stage]:
-        """Start everything; return once every process is ready.
+        """Start everything; return once every process that is not late is ready.
 
         Raises SupervisorError (AlreadyRunning, PortInUse, StartFailed), with nothing left running.
         """
@@ -68,7 +68,7 @@ class Mesh:
                 name: asyncio.create_task(self._keep_up(process), name=name)
                 for name, process in self.processes.items()
             }
-            await self._all_ready()
+            await self._until(asyncio.create_task(self._ready(late=False)))
         except BaseException:
             await self.stop(seconds=1.0)
             raise
@@ -81,13 +81,17 @@ class Mesh:
     async def _gate(self, spec: ProcessSpec) -> None:
         for name in spec.after:
             await self.processes[name].is_ready.wait()
+        if spec.late:
+            await self._ready(late=False)
 
-    async def _all_ready(self) -> None:
-        await self._until(asyncio.create_task(self._wait_for_all()))
+    async def complete(self) -> None:
+        """Wait until the late processes are ready too. Raises what made one end for good."""
+        await self._until(asyncio.create_task(self._ready(late=True)))
 
-    async def _wait_for_all(self) -> None:
+    async def _ready(self, *, late: bool) -> None:
         for process in self.processes.values():
-            await process.is_ready.wait()
+            if late or not process.spec.late:
+                await process.is_ready.wait()
 
     async def _until(self, event: asyncio.Task[None]) -> None:
         """Wait for an event; raise what made a process end for good before it."""
@@ -99,11 +103,12 @@ class Mesh:
             ended.result()
 
     def stages(self) -> list[Stage]:
-        """Return when each process was started and ready last."""
+        """Return when each process that is ready was started and ready last."""
         began = self._began
         return [
             Stage(name, process.started_at - began, process.ready_at - began)
             for name, process in self.processes.items()
+            if process.is_ready.is_set()
         ]
 
     async def run(self, stopping: asyncio.Event) -> None:

@@ -66,6 +66,8 @@ class ProcessSpec:
     """For people."""
     after: tuple[str, ...] = ()
     """Processes that must be ready before this one starts."""
+    late: bool = False
+    """It starts when all that are not late are ready, and the mesh counts as started without it."""
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] | None = None
     """Blocking work before each start; runs in a thread, without waiting for ``after``."""

@@ -33,7 +33,13 @@ BROKEN = "import sys; sys.exit('the disk is made of cheese')"
 
 
 def row(
-    folder: Path, name: str, program: str = POLITE, *, after: tuple[str, ...] = (), stop_seconds: float = 4.0
+    folder: Path,
+    name: str,
+    program: str = POLITE,
+    *,
+    after: tuple[str, ...] = (),
+    late: bool = False,
+    stop_seconds: float = 4.0,
 ) -> ProcessSpec:
     """Return a row whose process is ready once it has written the file of its name."""
     mark = folder / name
@@ -43,6 +49,7 @@ def row(
         ready=_exists(mark),
         address=str(mark),
         after=after,
+        late=late,
         prepare=lambda: mark.unlink(missing_ok=True),
         stop_seconds=stop_seconds,
     )

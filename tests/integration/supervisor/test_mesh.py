@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -47,6 +48,25 @@ async def test_a_process_starts_after_those_it_needs_and_stops_before_them(
     assert (folder / "order").read_text().split() == ["c", "b", "a"]
     assert not any(pid and psutil.pid_exists(pid) for pid in pids)
     assert read_state(settings.run_dir) is None
+
+
+async def test_a_late_process_starts_after_all_others_and_nobody_waits_for_it(
+    folder: Path, settings: Settings
+) -> None:
+    # Ready when the test says so.
+    waits = replace(row(folder, "late", late=True), ready=row(folder, "go").ready)
+    mesh = Mesh(settings, [waits, row(folder, "a"), row(folder, "b", after=("a",))])
+    try:
+        assert {stage.name for stage in await mesh.start()} == {"a", "b"}
+        complete = asyncio.create_task(mesh.complete())
+        await until(lambda: mesh.processes["late"].state is State.STARTING)
+        assert not complete.done()
+        (folder / "go").write_text("x")
+        await complete
+        stages = {stage.name: stage for stage in mesh.stages()}
+        assert stages["b"].ready <= stages["late"].started
+    finally:
+        await mesh.stop()
 
 
 async def test_a_killed_process_is_back_at_once_and_the_others_stay(folder: Path, settings: Settings) -> None:
