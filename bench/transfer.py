@@ -13,6 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.engines import LARGE_BYTES
@@ -22,7 +24,8 @@ from bench.rounds import load_average, median_ratio, take_turns
 from maquette import samples
 
 _ROUNDS = 5
-_BOUNDARY = "bench-boundary"
+# As long as curl makes it.
+_BOUNDARY = f"{'-' * 24}d74496d66958873e"
 _STL_HEAD = 84
 _BLOCK = 1 << 20
 _GROWTH_LIMIT_MIB = 48
@@ -34,7 +37,7 @@ def main() -> Report:
     with running_mesh() as mesh:
         folder = mesh.data_dir.parent
         source = _make_mesh(folder / "source.stl")
-        with mesh.memory_growth() as up_growth:
+        with mesh.memory_growth() as up_growth, _processor_time(mesh) as up_cpu:
             ups = take_turns(
                 _ROUNDS,
                 {"mesh": lambda: _upload(mesh, source), "script": lambda: _script(source, folder / "copy")},
@@ -46,7 +49,7 @@ def main() -> Report:
             }
         )
         mesh.wait(job, "completed")
-        with mesh.memory_growth() as down_growth:
+        with mesh.memory_growth() as down_growth, _processor_time(mesh) as down_cpu:
             downs = take_turns(
                 _ROUNDS,
                 {
@@ -81,6 +84,7 @@ def main() -> Report:
                 **{name: _rounded(seen) for name, seen in downs.items()},
                 "mesh, bytes dropped": _rounded(dropped),
             },
+            "cpu_seconds_each": {"upload": up_cpu, "download": down_cpu},
             "memory_growth_mib": {"upload": up_growth, "download": down_growth},
             "peak_rss_mib": memory,
             "load_average": load_average(),
@@ -88,6 +92,21 @@ def main() -> Report:
     )
     report.write()
     return report
+
+
+@contextmanager
+def _processor_time(mesh: BenchMesh) -> Iterator[dict[str, float]]:
+    """Fill the yielded dict with the processor time a round takes of each process and of the client, s."""
+    before = _cpu(mesh)
+    used: dict[str, float] = {}
+    yield used
+    after = _cpu(mesh)
+    used.update({name: round((after[name] - seconds) / _ROUNDS, 3) for name, seconds in before.items()})
+
+
+def _cpu(mesh: BenchMesh) -> dict[str, float]:
+    seen = mesh.cpu_seconds()
+    return {"client": time.process_time(), **{name: seen[name] for name in _SERVICES}}
 
 
 def _growth_bar(what: str, growth: dict[str, float]) -> Bar:

@@ -1,4 +1,4 @@
-"""Call client streams of a `ByteServer`: messages and raw bytes out, one answer back."""
+"""Call methods of a `ByteServer`: messages and raw bytes out, raw bytes and one answer back."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from maquette.runtime.telemetry import trace_context
 
 _CONNECT_SECONDS = 5.0
 _MOST_UNSENT = 1 << 20
+# Bytes that came and that nobody has taken yet; then the other side has to wait.
+_MOST_UNREAD = 512 << 10
 
 Response = TypeVar("Response", bound=Message)
 Piece = bytes | memoryview
@@ -40,10 +42,10 @@ class ByteClient:
         self._context = None if target.startswith("unix:") else _context(settings.tls)
 
     @asynccontextmanager
-    async def call(self, method: str, *, timeout: float) -> AsyncIterator[ByteCall]:
+    async def call(self, method: str, *, timeout: float | None) -> AsyncIterator[ByteCall]:
         """Call ``/package.Service/Method``; leaving the block before the answer cancels the call.
 
-        Raises Unavailable when nobody is there.
+        ``timeout`` (s) is for the whole call. Raises Unavailable when nobody is there.
         """
         call = ByteCall()
         try:
@@ -51,12 +53,14 @@ class ByteClient:
                 await self._connect(call)
         except (OSError, TimeoutError) as error:
             raise Unavailable("the service is away") from error
-        expiry = asyncio.get_running_loop().call_later(timeout, call.expire)
+        loop = asyncio.get_running_loop()
+        expiry = None if timeout is None else loop.call_later(timeout, call.expire)
         try:
             call.begin(method, {**self._metadata, **dict(trace_context(()))})
             yield call
         finally:
-            expiry.cancel()
+            if expiry:
+                expiry.cancel()
             call.close()
 
     async def _connect(self, call: ByteCall) -> None:
@@ -89,7 +93,11 @@ class ByteCall(asyncio.Protocol):
     """One call. Every method raises the error the other side answered with, as soon as it is here."""
 
     def __init__(self) -> None:
-        self._received = bytearray()
+        self._unpacker = frames.Unpacker()
+        self._unread: list[Piece] = []
+        self._unread_bytes = 0
+        self._paused = False
+        self._reader: asyncio.Future[None] | None = None
         self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         # An answer that nobody comes to hear is no fault.
         self._answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
@@ -107,6 +115,22 @@ class ByteCall(asyncio.Protocol):
         """Send bytes; waits while the other side is behind. The pieces must not change afterwards."""
         for chunk in _chunks(pieces):
             await self._write([frames.frame_head(frames.Kind.CHUNK, sum(map(len, chunk))), *chunk])
+
+    async def receive_bytes(self) -> Sequence[Piece]:
+        """Wait for bytes and return what has come, at most about 512 KiB; nothing after the last.
+
+        Raises the error that the other side ended with, and Unavailable when the stream broke.
+        """
+        while not self._unread and not self._answer.done():
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        if not self._unread:
+            await self._answer
+        pieces, self._unread, self._unread_bytes = self._unread, [], 0
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        return pieces
 
     async def finish(self, response: type[Response]) -> Response:
         """Wait for the answer."""
@@ -137,6 +161,12 @@ class ByteCall(asyncio.Protocol):
         if not self._answer.done():
             self._answer.set_exception(error)
         self.resume_writing()
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None and not reader.done():
+            reader.set_result(None)
 
     # The transport's side.
 
@@ -158,23 +188,32 @@ class ByteCall(asyncio.Protocol):
             writable.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        """Take in the answer."""
-        self._received += data
-        if self._answer.done() or len(self._received) < frames.HEAD_BYTES:
+        """Take in chunks and the answer."""
+        if self._answer.done():
             return
         try:
-            kind, length = frames.read_head(self._received)
+            for kind, payload in self._unpacker.feed(data):
+                self._take(kind, payload)
         except frames.BadFrame:
             self._fail(Unavailable("the other side speaks another protocol"))
-            return
-        payload = bytes(self._received[frames.HEAD_BYTES :])
-        if len(payload) < length:
-            return
-        if kind is frames.Kind.RESPONSE:
-            self._answer.set_result(payload)
-            return
-        status = status_pb2.Status.FromString(payload)
-        self._fail(from_status(status) or Internal(status.message))
+        if self._unread_bytes >= _MOST_UNREAD and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake_reader()
+
+    def _take(self, kind: frames.Kind, payload: Piece) -> None:
+        if kind is frames.Kind.CHUNK:
+            self._unread.append(payload)
+            self._unread_bytes += len(payload)
+        elif self._answer.done():
+            raise frames.BadFrame("a call is answered once")
+        elif kind is frames.Kind.RESPONSE:
+            self._answer.set_result(bytes(payload))
+        elif kind is frames.Kind.ERROR:
+            status = status_pb2.Status.FromString(bytes(payload))
+            self._fail(from_status(status) or Internal(status.message))
+        else:
+            raise frames.BadFrame("not an answer")
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell whoever waits that no answer will come."""

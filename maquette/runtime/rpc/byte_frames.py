@@ -1,13 +1,14 @@
 """Frames of a byte stream: a kind, a length, and what they carry. Pure.
 
 One connection carries one call: OPEN, then messages and chunks in any order, then from the other side
-one RESPONSE or ERROR. Messages are the protos of the method; a chunk is bytes as they are.
+one RESPONSE or ERROR. Where the other side streams, its chunks come before that. Messages are the protos
+of the method; a chunk is bytes as they are. A connection that ends without RESPONSE or ERROR broke.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 
 import orjson
@@ -71,3 +72,38 @@ def read_open(payload: bytes) -> tuple[str, dict[str, str]]:
         return str(method), {str(name): str(value) for name, value in metadata.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise BadFrame("not the beginning of a call") from error
+
+
+class Unpacker:
+    """Takes frames apart as they come in. Messages are gathered; the bytes of a chunk pass as they are."""
+
+    def __init__(self) -> None:
+        self._gathered = bytearray()
+        self._kind: Kind | None = None
+        """What comes after a head that is whole."""
+        self._missing = HEAD_BYTES
+
+    def feed(self, data: bytes) -> Iterator[tuple[Kind, memoryview | bytes]]:
+        """Yield what is whole with ``data``: messages, and views of chunks. Raises BadFrame."""
+        view = memoryview(data)
+        while view:
+            part, view = view[: self._missing], view[self._missing :]
+            self._missing -= len(part)
+            if self._kind is Kind.CHUNK:
+                yield self._kind, part
+            else:
+                self._gathered += part
+            if not self._missing:
+                yield from self._whole(self._kind)
+
+    def _whole(self, kind: Kind | None) -> Iterator[tuple[Kind, bytes]]:
+        """Yield the message that is whole, if it is one, and expect what comes next."""
+        gathered = bytes(self._gathered)
+        self._gathered.clear()
+        if kind is None:
+            self._kind, self._missing = read_head(gathered)
+            if self._missing:
+                return
+        if self._kind is not Kind.CHUNK and self._kind is not None:
+            yield self._kind, gathered if kind is not None else b""
+        self._kind, self._missing = None, HEAD_BYTES

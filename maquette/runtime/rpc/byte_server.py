@@ -1,8 +1,9 @@
-"""Serve client streams whose bytes go over a socket of their own, beside the gRPC server.
+"""Serve streams whose bytes go over a socket of their own, beside the gRPC server.
 
 gRPC's Python takes each chunk through five copies and several tasks on either side. Here a thread
-receives, hashes and writes in one buffer. What a method gets is what it gets from gRPC: an iterator of
-parts, and a context with metadata; who may call is checked by the same code.
+receives, hashes and writes in one buffer, or reads, hashes and sends. What a method gets is what it gets
+from gRPC: an iterator of parts or one request, and a context with metadata; who may call is checked by
+the same code.
 """
 
 from __future__ import annotations
@@ -13,13 +14,22 @@ import hmac
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from google.protobuf.message import DecodeError, Message
 
-from maquette.runtime.errors import Internal, InvalidArgument, MaquetteError, Unauthenticated
+from maquette.runtime.errors import (
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    MaquetteError,
+    Unauthenticated,
+)
 from maquette.runtime.rpc import byte_frames as frames
+from maquette.runtime.rpc.bounds import validate
+from maquette.runtime.rpc.byte_outflow import Outflow, Source
 from maquette.runtime.rpc.byte_wire import Wire
 from maquette.runtime.rpc.interceptors import INTERNAL_HEADER
 from maquette.runtime.rpc.listening import listen
@@ -73,19 +83,33 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
-    """A client stream that is served."""
+class ClientStream:
+    """A method that takes messages and bytes, and answers with one message."""
 
     message: type[Message]
     serve: Callable[[AsyncIterator[Any], Any], Awaitable[Message]]
 
 
+@dataclass(frozen=True, slots=True)
+class ServerStream:
+    """A method that takes one message and answers with bytes."""
+
+    message: type[Message]
+    open: Callable[[Any, Any], Awaitable[Source]]
+
+
+Method = ClientStream | ServerStream
+
+
 class ByteServer:
     """Serves methods at one address."""
 
-    def __init__(self, settings: Settings, methods: Mapping[str, Method]) -> None:
-        """Take ``methods`` by full name (``/package.Service/Method``)."""
+    def __init__(
+        self, settings: Settings, methods: Mapping[str, Method], threads: Executor | None = None
+    ) -> None:
+        """Take ``methods`` by full name (``/package.Service/Method``); ``threads`` read what is sent."""
         self._methods = methods
+        self._threads = threads
         self._secret = load_secret(settings, "internal")
         self._tls = settings.tls
         self._drain_seconds = settings.drain_seconds
@@ -127,8 +151,13 @@ class ByteServer:
     async def _converse(self, wire: Wire, context: ssl.SSLContext | None) -> None:
         try:
             if context is not None:
+                # Who only connects keeps no thread.
+                async with asyncio.timeout(_OPEN_SECONDS):
+                    await wire.readable()
                 await asyncio.to_thread(wire.secure, context)
             answer = await self._answer(wire)
+            # Behind the chunks of a caller that takes its time.
+            await wire.writable()
             await asyncio.to_thread(wire.send, answer)
             await wire.linger()
         except (OSError, frames.BadFrame, MaquetteError) as error:
@@ -150,8 +179,7 @@ class ByteServer:
             if method is None:
                 raise InvalidArgument("no such method")
             with server_span(name, metadata.get("traceparent", "")):
-                async with contextlib.aclosing(_parts(wire, method.message)) as parts:
-                    response = await method.serve(parts, Caller(metadata))
+                payload = await self._serve(wire, method, Caller(metadata))
         except frames.BadFrame:
             raise
         except MaquetteError as error:
@@ -159,7 +187,24 @@ class ByteServer:
         except Exception as error:  # noqa: BLE001 — this is where errors end
             get_logger().error("call failed", method=name, exc_info=error)
             return _error(Internal("internal error"))
-        return frames.frame(frames.Kind.RESPONSE, response.SerializeToString())
+        return frames.frame(frames.Kind.RESPONSE, payload)
+
+    async def _serve(self, wire: Wire, method: Method, caller: Caller) -> bytes:
+        """Serve a call and return the message that answers it; a server stream has none."""
+        if isinstance(method, ClientStream):
+            async with contextlib.aclosing(_parts(wire, method.message)) as parts:
+                return (await method.serve(parts, caller)).SerializeToString()
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                kind, payload = await wire.next_frame()
+        except TimeoutError as error:
+            raise DeadlineExceeded("no request came") from error
+        if kind is not frames.Kind.MESSAGE or not isinstance(payload, bytes):
+            raise frames.BadFrame("a server stream begins with its request")
+        request = _message(method.message, payload)
+        validate(request)
+        await Outflow(wire, await method.open(request, caller)).run(self._threads)
+        return b""
 
 
 async def _parts(wire: Wire, message: type[Message]) -> AsyncGenerator[Any, None]:
@@ -171,13 +216,16 @@ async def _parts(wire: Wire, message: type[Message]) -> AsyncGenerator[Any, None
             if chunk.left:
                 raise Internal("a chunk was not received")
         elif kind is frames.Kind.MESSAGE:
-            try:
-                part = message.FromString(payload)
-            except DecodeError as error:
-                raise frames.BadFrame("not a message of this method") from error
-            yield part
+            yield _message(message, payload)
         else:
             raise frames.BadFrame("a call is opened once")
+
+
+def _message(kind: type[Message], payload: bytes) -> Message:
+    try:
+        return kind.FromString(payload)
+    except DecodeError as error:
+        raise frames.BadFrame("not a message of this method") from error
 
 
 def _error(error: MaquetteError) -> bytes:

@@ -6,6 +6,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from opentelemetry.propagate import extract
 from opentelemetry.trace import SpanKind
 from starlette.applications import Starlette
@@ -20,9 +21,10 @@ from maquette.runtime.errors import Internal, MaquetteError, NotFound, Unauthent
 from maquette.runtime.rpc.interceptors import INTERNAL_HEADER
 from maquette.runtime.telemetry import get_logger, tracer
 from services.gateway.auth import Credentials, set_principal
+from services.gateway.dialects import registry
 from services.gateway.dialects.aigc import words
-from services.gateway.dialects.aigc.errors import error_body, http_status
 from services.gateway.dialects.aigc.mapping import rigging_upload_view
+from services.gateway.dialects.animate.submit import AnimateRoutes
 from services.gateway.edge import documents
 from services.gateway.edge.downloads import Downloads
 from services.gateway.edge.parts import EdgeParts
@@ -36,7 +38,7 @@ HEALTH_PATH = "/-/health"
 _log = get_logger()
 
 
-def edge_app(parts: EdgeParts, sockets: Sockets, secret: bytes) -> ASGIApp:
+def edge_app(parts: EdgeParts, sockets: Sockets, animate: AnimateRoutes, secret: bytes) -> ASGIApp:
     """Build the app. Raises LookupError when a route of the protos has no handler."""
     downloads = Downloads(parts)
     handlers: Mapping[str, Any] = {
@@ -53,6 +55,8 @@ def edge_app(parts: EdgeParts, sockets: Sockets, secret: bytes) -> ASGIApp:
         "GetDocumentFile": lambda _: documents.viewer_file,
         "GetOpenApi": lambda _: documents.openapi,
         "WatchJob": lambda _: sockets.serve,
+        "AnimateImage": lambda _: animate.animate,
+        "DownloadStepFile": lambda _: animate.download,
     }
     routes: list[BaseRoute] = [Route(HEALTH_PATH, _health)]
     at_edge = (route for route in public_routes() if route.at_edge)
@@ -76,9 +80,9 @@ def _route(route: PublicRoute, handler: Any) -> BaseRoute:
     return Route(route.template, handler, methods=[route.verb])
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, MaquetteError)  # noqa: S101 — registered for this class only
-    return _error_response(error)
+    return _error_response(error, request.url.path)
 
 
 async def _left(request: Request, _error: Exception) -> Response:
@@ -86,18 +90,21 @@ async def _left(request: Request, _error: Exception) -> Response:
     return Response(status_code=400)  # nobody reads it
 
 
-async def _not_found(_request: Request, _error: Exception) -> Response:
-    return _error_response(NotFound("There is no such route."))
+async def _not_found(request: Request, _error: Exception) -> Response:
+    return _error_response(NotFound("There is no such route."), request.url.path)
 
 
-async def _failed(_request: Request, _error: Exception) -> Response:
+async def _failed(request: Request, _error: Exception) -> Response:
     # It is raised again after this answer, and logged by the door.
-    return _error_response(Internal("The request failed."))
+    return _error_response(Internal("The request failed."), request.url.path)
 
 
-def _error_response(error: MaquetteError) -> Response:
+def _error_response(error: MaquetteError, path: str) -> Response:
+    """Return the error in the words of the path's dialect."""
     REFUSALS.labels(error.reason).inc()
-    return Response(error_body(error), status_code=http_status(error), media_type="application/json")
+    words = registry.of_path(path)
+    body = orjson.dumps(words.fields(error))
+    return Response(body, status_code=words.status(error), media_type="application/json")
 
 
 class _Door:
@@ -119,7 +126,7 @@ class _Door:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 4401})
                 return
-            await _error_response(error)(scope, receive, send)
+            await _error_response(error, scope["path"])(scope, receive, send)
             return
         if scope["type"] == "websocket":
             # The socket itself authenticates: it has close codes to answer with.
@@ -144,9 +151,9 @@ class _Door:
         except MaquetteError as error:
             if begun:
                 raise
-            await _error_response(error)(scope, receive, send)
+            await _error_response(error, scope["path"])(scope, receive, send)
         except Exception as error:
             _log.error("request failed", path=scope["path"], exc_info=error)
             if begun:
                 raise
-            await _error_response(Internal("The request failed."))(scope, receive, send)
+            await _error_response(Internal("The request failed."), scope["path"])(scope, receive, send)

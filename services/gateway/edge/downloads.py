@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
-import grpc
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from maquette.api.dialects.aigc.v1 import system_pb2
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.api.storage.v1 import storage_pb2
-from maquette.runtime.errors import InvalidArgument, NotFound, Unavailable
-from maquette.runtime.rpc.status import from_rpc_error
+from maquette.runtime.errors import InvalidArgument, NotFound
+from maquette.runtime.rpc.byte_client import ByteClient, Piece
 from services.gateway import auth
-from services.gateway.backends import CALL_SECONDS, Backends, call
+from services.gateway.backends import call
 from services.gateway.dialects.aigc import mapping, words
 from services.gateway.edge.attachments import (
     Unsatisfiable,
@@ -27,6 +25,7 @@ from services.gateway.edge.attachments import (
     safe_name,
     wanted_span,
 )
+from services.gateway.edge.blob_response import BlobResponse
 from services.gateway.edge.parts import EdgeParts
 from services.gateway.json_writer import to_plain
 
@@ -57,13 +56,13 @@ class Downloads:
         artifact = mapping.need_artifact(job, role, _ordinal(request.query_params.get("ordinal", "")))
         seconds = mapping.processing_seconds(job)
         headers = {"x-generation-time": "" if seconds is None else f"{seconds:.3f}"}
-        return await self._send(request, job, artifact, headers)
+        return self._send(request, job, artifact, headers)
 
     async def thumbnail(self, request: Request) -> Response:
         """Serve D6."""
         job = await self._job(request)
         artifact = mapping.need_artifact(job, "thumbnail")
-        return await self._send(request, job, artifact, {"x-thumbnail-generated": "true"})
+        return self._send(request, job, artifact, {"x-thumbnail-generated": "true"})
 
     async def signed(self, request: Request) -> Response:
         """Serve a signed link: the token alone opens the file."""
@@ -72,10 +71,10 @@ class Downloads:
             filename=filename, token=request.query_params.get("token", "")
         )
         backends = self._parts.backends
-        found = await call(backends.storage.VerifyBlobUrl, verify, backends.storage_channel)
+        found = await call(backends.storage.VerifyBlobUrl, verify, backends.storage_channel, safe=True)
         media_type = found.media_type or "application/octet-stream"
         file = File(found.digest, found.size, media_type, safe_name(filename, "file"))
-        return await send_file(request, backends, file)
+        return send_file(request, self._parts.storage, file)
 
     async def _job(self, request: Request) -> jobs_pb2.Job:
         job_id = request.path_params["job_id"]
@@ -84,7 +83,7 @@ class Downloads:
             raise NotFound(f"There is no job {job_id}.")
         return entry.job
 
-    async def _send(
+    def _send(
         self, request: Request, job: jobs_pb2.Job, artifact: jobs_pb2.Artifact, headers: dict[str, str]
     ) -> Response:
         form = request.query_params.get("format") or "file"
@@ -92,12 +91,12 @@ class Downloads:
         own = {"x-job-id": job.public_id, "x-file-size": str(artifact.size), **headers}
         file = File(artifact.digest, artifact.size, mapping.public_type(artifact), name, own)
         if form == "base64":
-            return await self._encoded(job, file)
+            return self._encoded(job, file)
         if form != "file":
             raise InvalidArgument("format must be one of file, base64.")
-        return await send_file(request, self._parts.backends, file)
+        return send_file(request, self._parts.storage, file)
 
-    async def _encoded(self, job: jobs_pb2.Job, file: File) -> Response:
+    def _encoded(self, job: jobs_pb2.Job, file: File) -> Response:
         """Return the base64 form, written while it is read."""
         info = mapping.generation_info(job)
         view = system_pb2.EncodedFile(
@@ -109,23 +108,30 @@ class Downloads:
         )
         view.generation_info.update(info)
         before, after = orjson.dumps(to_plain(view)).split(b'"base64_data":""')
-        chunks = await read_blob(self._parts.backends, file.digest, 0, 0)
 
-        async def body() -> AsyncIterator[bytes]:
+        async def encode(pieces: AsyncIterator[Piece]) -> AsyncGenerator[Piece, None]:
             yield before + b'"base64_data":"'
             carry = b""
-            async for chunk in chunks:
-                whole = len(carry + chunk) // 3 * 3
-                joined, carry = carry + chunk, (carry + chunk)[whole:]
-                yield base64.b64encode(joined[:whole])
+            async for piece in pieces:
+                joined = carry + piece
+                whole = len(joined) // 3 * 3
+                carry = joined[whole:]
+                yield base64.b64encode(memoryview(joined)[:whole])
             yield base64.b64encode(carry) + b'"' + after
 
         length = len(before) + len(after) + len(b'"base64_data":""') + (file.size + 2) // 3 * 4
-        headers = {**file.headers, "content-length": str(length)}
-        return StreamingResponse(body(), media_type="application/json", headers=headers)
+        return BlobResponse(
+            self._parts.storage,
+            file.digest,
+            0,
+            file.size,
+            headers={**file.headers, "content-length": str(length)},
+            media_type="application/json",
+            encode=encode,
+        )
 
 
-async def send_file(request: Request, backends: Backends, file: File) -> Response:
+def send_file(request: Request, storage: ByteClient, file: File) -> Response:
     """Answer with a file, or the range of it that was asked for."""
     etag = f'"{file.digest}"'
     headers = {
@@ -151,43 +157,9 @@ async def send_file(request: Request, backends: Backends, file: File) -> Respons
         start, length, status = span.start, span.length, 206
         headers["content-range"] = f"bytes {start}-{start + length - 1}/{file.size}"
     headers["content-length"] = str(length)
-    if request.method == "HEAD":
-        return Response(status_code=status, headers=headers, media_type=file.media_type)
-    chunks = await read_blob(backends, file.digest, start, length)
-    return StreamingResponse(chunks, status_code=status, headers=headers, media_type=file.media_type)
-
-
-async def read_blob(backends: Backends, digest: str, start: int, length: int) -> AsyncIterator[bytes]:
-    """Begin to read a blob. The first chunk is here before any header goes out.
-
-    Raises NotFound when the bytes are gone.
-    """
-    stream = backends.storage.ReadBlob(
-        storage_pb2.ReadBlobRequest(digest=digest, offset=start, length=length), wait_for_ready=True
+    return BlobResponse(
+        storage, file.digest, start, length, headers=headers, media_type=file.media_type, status_code=status
     )
-    try:
-        async with asyncio.timeout(CALL_SECONDS):
-            first = await stream.read()
-    except TimeoutError as error:
-        stream.cancel()
-        raise Unavailable("storage is away") from error
-    except grpc.aio.AioRpcError as error:
-        domain = from_rpc_error(error)
-        if isinstance(domain, NotFound):
-            raise NotFound("The file is gone.") from error
-        raise domain from error
-
-    async def chunks() -> AsyncIterator[bytes]:
-        try:
-            # By `read` as the first one: a call is read in one way only.
-            response = first
-            while isinstance(response, storage_pb2.ReadBlobResponse):
-                yield response.chunk
-                response = await stream.read()
-        finally:
-            stream.cancel()
-
-    return chunks()
 
 
 def _ordinal(text: str) -> int:

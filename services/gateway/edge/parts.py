@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maquette.runtime.clock import Clock
+from maquette.runtime.rpc.byte_client import ByteClient
 from maquette.runtime.settings import GatewaySettings
 from services.gateway.auth import Authenticator
 from services.gateway.backends import Backends
@@ -17,6 +18,8 @@ class EdgeParts:
     """Handles, passed in once."""
 
     backends: Backends
+    storage: ByteClient
+    """Where the bytes of files come from."""
     feed: Feed
     ingestor: Ingestor
     authenticator: Authenticator

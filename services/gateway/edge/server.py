@@ -9,15 +9,12 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http import httptools_impl
 
 from maquette.runtime.rpc.listening import listen
 from maquette.runtime.settings import Settings
+from services.gateway.edge.protocol import EdgeProtocol
 
 _LARGEST_MESSAGE = 64 * 1024
-# uvicorn reads a body at most 64 KiB ahead of the app and has no setting for it; an upload took a fifth
-# longer, for each side stood still while the other worked.
-httptools_impl.HIGH_WATER_LIMIT = 4 << 20  # type: ignore[attr-defined]
 
 
 class _Server(uvicorn.Server):
@@ -36,7 +33,7 @@ async def serve_edge(app: ASGIApp, target: str, settings: Settings) -> AsyncIter
     secure = not target.startswith("unix:") and tls.certificate and tls.key and tls.authority
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=EdgeProtocol,
         ws="websockets-sansio",
         lifespan="off",
         log_config=None,

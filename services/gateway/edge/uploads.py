@@ -118,7 +118,9 @@ def upload_handler(
 
     async def handle(request: Request) -> Response:
         async with AsyncExitStack() as stack:
-            ingestion = await _receive(request, parts, kind, file_part, stack)
+            ingestion = await receive_form(request, parts, kind, file_part, stack, {})
+            if ingestion is None:
+                raise InvalidArgument(f"The form needs a file in the field {file_part!r}.")
             facts = await ingestion.inspect()
             if formats and facts.format not in formats:
                 taken = ", ".join(formats).upper()
@@ -131,13 +133,23 @@ def upload_handler(
     return handle
 
 
-async def _receive(
-    request: Request, parts: EdgeParts, kind: FileKind, file_part: str, stack: AsyncExitStack
-) -> Ingestion:
-    """Read the whole form. Raises `InvalidArgument` unless it holds exactly one file."""
+async def receive_form(
+    request: Request,
+    parts: EdgeParts,
+    kind: FileKind,
+    file_part: str,
+    stack: AsyncExitStack,
+    fields: dict[str, str],
+) -> Ingestion | None:
+    """Read the whole form: the file into an ingestion that lives on ``stack``, the rest into ``fields``.
+
+    None when there is no file. Raises `InvalidArgument` for a form that is broken, too large besides
+    the file, or has two of them.
+    """
     form = _Form(_boundary(request))
     ingestion: Ingestion | None = None
     into_file, other_bytes, count = False, 0, 0
+    name, value = "", bytearray()
     try:
         async for chunk in paced(request.stream(), len, parts.limits):
             for seen in form.feed(chunk) if chunk else ():
@@ -148,25 +160,27 @@ async def _receive(
                     other_bytes += len(seen)
                     if other_bytes > _MAX_OTHER_BYTES:
                         raise InvalidArgument("The form has too much besides the file.")
+                    value += seen
                 elif isinstance(seen, _Part):
                     count += 1
                     if count > _MAX_PARTS:
                         raise InvalidArgument("The form has too many parts.")
+                    name, value = seen.name if seen.filename is None else "", bytearray()
                     into_file = seen.name == file_part and seen.filename is not None
                     if into_file:
                         if ingestion is not None:
                             raise InvalidArgument(f"The form has more than one {file_part!r}.")
-                        name = (seen.filename or "")[:_MAX_FILENAME]
-                        opening = parts.ingestor.open(kind, name, auth.account())
+                        called = (seen.filename or "")[:_MAX_FILENAME]
+                        opening = parts.ingestor.open(kind, called, auth.account())
                         ingestion = await stack.enter_async_context(opening)
                 else:
+                    if name:
+                        fields[name] = value.decode(errors="replace")
                     into_file = False
     except MultipartParseError as error:
         raise InvalidArgument(f"The form cannot be read: {error}.") from error
     if not form.complete:
         raise InvalidArgument("The form ends too early.")
-    if ingestion is None:
-        raise InvalidArgument(f"The form needs a file in the field {file_part!r}.")
     return ingestion
 
 

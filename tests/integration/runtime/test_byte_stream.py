@@ -27,7 +27,7 @@ from maquette.runtime.errors import (
 )
 from maquette.runtime.rpc import byte_frames as frames
 from maquette.runtime.rpc.byte_client import ByteClient
-from maquette.runtime.rpc.byte_server import ByteServer, Method
+from maquette.runtime.rpc.byte_server import ByteServer, ClientStream
 from maquette.runtime.rpc.interceptors import INTERNAL_HEADER
 from maquette.runtime.secrets import load_secret
 from maquette.runtime.settings import Settings
@@ -84,7 +84,7 @@ def taker() -> Taker:
 @pytest.fixture(params=["unix", "tcp"])
 async def target(request: pytest.FixtureRequest, settings: Settings, taker: Taker) -> AsyncIterator[str]:
     address = settings.socket("bytes") if request.param == "unix" else f"127.0.0.1:{free_port()}"
-    server = ByteServer(settings, {NAME: Method(pb.WriteBlobRequest, taker.take)})
+    server = ByteServer(settings, {NAME: ClientStream(pb.WriteBlobRequest, taker.take)})
     await server.start(address)
     yield address
     await server.drain()
@@ -160,7 +160,7 @@ async def test_a_call_takes_no_longer_than_it_may(settings: Settings, target: st
 
 
 async def test_a_stopping_server_cuts_off_what_does_not_end(settings: Settings, taker: Taker) -> None:
-    server = ByteServer(settings, {NAME: Method(pb.WriteBlobRequest, taker.take)})
+    server = ByteServer(settings, {NAME: ClientStream(pb.WriteBlobRequest, taker.take)})
     await server.start(settings.socket("bytes"))
     with pytest.raises(Unavailable):
         async with ByteClient(settings, settings.socket("bytes")).call(NAME, timeout=30) as call:
