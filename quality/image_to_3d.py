@@ -17,8 +17,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from maquette.geometry.codecs import read_mesh
 from maquette.runtime.engine import Engine, EngineRequest, InputFile
 from services.meshgen.engines import engines
+from services.meshgen.engines.shape_from_silhouette.crossings import self_intersections
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -27,13 +31,7 @@ METRICS = SHARED / "metrics"
 VALIDATOR = ROOT / "node_modules" / "gltf-validator"
 RESULT = ROOT / "quality" / "image_to_3d.json"
 SHAPE_FIGURES = ("cd", "f05", "f10", "depth_ratio", "log_depth", "sil_iou", "psnr", "ssim")
-VALIDITY_FIGURES = (
-    "watertight",
-    "edge_manifold",
-    "winding_consistent",
-    "degenerate_area",
-    "self_intersecting_faces",
-)
+VALIDITY_FIGURES = ("watertight", "edge_manifold", "winding_consistent", "degenerate_area")
 
 
 def _silent(*_: object, **__: object) -> None:
@@ -60,6 +58,14 @@ def _validate(path: str) -> dict[str, Any]:
     return {"gltf_errors": issues["numErrors"], "gltf_warnings": issues["numWarnings"]}
 
 
+def count_crossings(mesh: Path) -> int:
+    """Count the faces of a delivered mesh that pass through another one, seams welded by place."""
+    asset = read_mesh(mesh)
+    corners = np.concatenate([part.mesh.vertices[part.mesh.faces].reshape(-1, 3) for part in asset.parts])
+    points, index = np.unique(corners, axis=0, return_inverse=True)
+    return len(self_intersections(points.astype(np.float64), index.reshape(-1, 3).astype(np.int64)))
+
+
 def measure_picture(engine: Engine, picture: Path) -> dict[str, Any]:
     """Make a model of one picture and measure it, turned back by the camera that was found."""
     with tempfile.TemporaryDirectory() as folder:
@@ -77,10 +83,11 @@ def measure_picture(engine: Engine, picture: Path) -> dict[str, Any]:
         angles = [str(camera["yaw"]), str(camera["pitch"])]
         shape = _measure("image3d_metrics.py", *arguments, "--no-icp", "--camera", *angles)
         validity = _measure("mesh_validity.py", mesh)
-        glb = _validate(mesh)
+        crossings, glb = count_crossings(Path(mesh)), _validate(mesh)
     row = {"picture": picture.stem, "seconds": round(seconds, 2), "camera": camera}
     row |= {name: shape.get(name) for name in SHAPE_FIGURES}
-    return row | {name: validity.get(name) for name in VALIDITY_FIGURES} | glb
+    row |= {name: validity.get(name) for name in VALIDITY_FIGURES}
+    return row | {"self_intersecting_faces": crossings} | glb
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -28,7 +28,7 @@ from maquette.geometry.codecs import read_mesh
 from maquette.geometry.images import decode_image
 from maquette.geometry.textures import sample_texture
 from maquette.runtime.engine import Engine, EngineRequest, InputFile
-from quality.image_to_3d import METRICS, ROOT, SHARED, VALIDITY_FIGURES
+from quality.image_to_3d import METRICS, ROOT, SHARED, VALIDITY_FIGURES, count_crossings
 from services.meshgen.engines import engines
 from services.meshgen.engines.shape_from_silhouette.hull.viewpoints import WORDS, Viewpoint
 
@@ -140,6 +140,8 @@ def measure(
         seconds = time.perf_counter() - start
         shape = _script("image3d_metrics.py", "--mesh", str(path), "--gt", str(truth), "--no-icp")
         validity = _script("mesh_validity.py", str(path)) if words in VALIDATED else {}
+        if validity:
+            validity["self_intersecting_faces"] = count_crossings(path)
         asset = read_mesh(path)
     overlap, colors = {}, []
     for word in dict.fromkeys((*words, *ROUND)):
@@ -153,7 +155,9 @@ def measure(
     row |= {name: round(float(shape[name]), 4) for name in ("cd", "f05", "log_depth")}
     row |= {"iou_given": round(statistics.fmean(overlap.values()), 4), "iou": overlap}
     row["psnr_round"] = round(statistics.fmean(colors), 2)
-    return row | {name: validity[name] for name in VALIDITY_FIGURES if name in validity}
+    return row | {
+        name: validity[name] for name in (*VALIDITY_FIGURES, "self_intersecting_faces") if name in validity
+    }
 
 
 def _is_valid(row: Mapping[str, Any]) -> bool:

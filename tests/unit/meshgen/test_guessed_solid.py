@@ -12,11 +12,16 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from maquette.geometry.raster import rasterize
+from services.meshgen.engines.shape_from_silhouette.body import Plane, Sheet
 from services.meshgen.engines.shape_from_silhouette.camera import Camera, MirrorPlane
+from services.meshgen.engines.shape_from_silhouette.crossings import self_intersections
 from services.meshgen.engines.shape_from_silhouette.nets import mesh_volume
+from services.meshgen.engines.shape_from_silhouette.parts import flatness
 from services.meshgen.engines.shape_from_silhouette.shape import Shape, Solid, build_shape
 from services.meshgen.engines.shape_from_silhouette.silhouette import sample
 from services.meshgen.engines.shape_from_silhouette.solid import guess_body
+from services.meshgen.engines.shape_from_silhouette.symmetry import paired
+from services.meshgen.engines.shape_from_silhouette.thickness import squared_thickness
 from services.meshgen.engines.shape_from_silhouette.viewpoint import find_viewpoint
 
 Alpha = NDArray[np.float32]
@@ -37,6 +42,11 @@ DOG: Boxes = [
     *(((x, 0.0, z), (x + 0.08, 0.45, z + 0.09)) for x in (-0.14, 0.06) for z in (-0.46, 0.3)),
 ]
 CRATE: Boxes = [((-0.4, 0.0, -0.35), (0.4, 0.6, 0.35))]
+FIGURE: Boxes = [
+    ((-0.3, 0.6, -0.3), (0.3, 1.2, 0.3)),
+    ((-0.1, 0.4, -0.1), (0.1, 0.7, 0.1)),
+    ((-0.27, 0.0, -0.25), (0.27, 0.5, 0.25)),
+]
 
 
 def _picture(boxes: Boxes, camera: Camera, side: int = 360) -> Alpha:
@@ -205,6 +215,55 @@ def test_a_crate_has_flat_upright_sides() -> None:
     assert area[along].sum() > 0.75 * area.sum()
 
 
+def test_each_part_of_a_figure_of_boxes_gets_its_own_box() -> None:
+    shape = _model(_picture(FIGURE, Camera(30.0, 15.0)), 96)
+    assert abs(shape.camera.pitch - 15.0) < 4.0
+    size = {}
+    for part, height in (("body", 0.25), ("head", 0.9)):
+        slice_ = shape.vertices[np.abs(shape.vertices[:, 1] - height / 1.2) < 0.03]
+        size[part] = np.ptp(slice_[:, [0, 2]], axis=0)
+        assert size[part].min() > 0.75 * size[part].max(), "a box, not a lens"
+    assert (size["body"] < 0.95 * size["head"]).all(), "each part has its own depth"
+
+
+def test_a_chair_seen_from_the_side_is_as_deep_as_it_stands_wide() -> None:
+    alpha = np.zeros((300, 300), dtype=np.float32)
+    alpha[10:290, 60:75], alpha[130:160, 60:240], alpha[150:290, 225:240] = 1.0, 1.0, 1.0
+    for top in (30, 80):
+        alpha[top : top + 14, 60:190] = 1.0
+    alpha[30:140, 176:190] = 1.0
+    shape = _model(alpha)
+    assert np.ptp(shape.vertices[:, 2]) > 0.5 * np.ptp(shape.vertices[:, 0])
+
+
+def test_a_wing_on_a_narrow_joint_is_flat_and_a_head_on_a_neck_is_not() -> None:
+    wing = _disc(300, 150, 180, 60) | _disc(300, 40, 150, 36) | _disc(300, 150, 50, 36)
+    wing[158:164, 40:150], wing[50:180, 145:155] = True, True
+    silhouette = sample(wing.astype(np.float32), 100)
+    factor = flatness(silhouette)
+
+    def at(x: float, y: float) -> float:
+        i = int(np.abs(silhouette.x - (x - silhouette.centre[0]) / silhouette.unit).argmin())
+        j = int(np.abs(silhouette.y + (y - silhouette.centre[1]) / silhouette.unit).argmin())
+        return float(factor[i, j])
+
+    assert at(40, 150) < 0.6
+    assert at(150, 50) > 0.98 and at(150, 180) > 0.98
+
+
+def test_a_limb_whose_mirror_image_leaves_the_outline_has_no_twin() -> None:
+    alpha = _disc(300, 120, 150, 80)
+    alpha[145:155, 150:290] = True
+    silhouette = sample(alpha.astype(np.float32), 100)
+    squared = squared_thickness(silhouette, silhouette.signed)
+    sheet = Sheet(np.zeros_like(squared), squared)
+    disc = (120 - silhouette.centre[0]) / silhouette.unit
+    twin = paired(silhouette, sheet, Plane(np.array([1.0, 0.0, 0.0]), disc)).squared > 0
+    far = silhouette.x > disc + 0.45
+    assert silhouette.inside[far].any() and not twin[far].any()
+    assert twin[~far].sum() > 0.9 * silhouette.inside[~far].sum()
+
+
 def test_a_bottle_is_turned() -> None:
     alpha = np.zeros((300, 300), dtype=np.float32)
     alpha[110:290, 105:195], alpha[10:120, 135:165] = 1.0, 1.0
@@ -244,6 +303,31 @@ def _comb(side: int) -> Alpha:
 def test_nasty_outlines_make_sound_meshes(nasty: Callable[[int], Alpha]) -> None:
     shape = _model(nasty(240), 64)
     _assert_sound(shape.vertices, shape.faces)
+
+
+def _random_volume(rng: np.random.Generator) -> NDArray[np.float32]:
+    volume = rng.normal(size=(8, 8, 8)).astype(np.float32)
+    for axis in range(3):
+        np.moveaxis(volume, axis, 0)[[0, -1]] = -1.0
+    return volume
+
+
+def test_faces_cross_nowhere_where_they_are_delivered() -> None:
+    net = mesh_volume(
+        _random_volume(np.random.default_rng(5)), place=lambda points: points + 0.4 * np.sin(points)
+    )
+    _assert_sound(net.vertices, net.faces)
+    assert _crossings(net.vertices, net.faces) == 0
+
+
+def test_self_intersections_finds_the_faces_that_pass_through_one_another() -> None:
+    points = np.array(
+        [[0, 0, 0], [2, 0, 0], [0, 2, 0], [0.5, 0.5, -1], [0.5, 0.5, 1], [0.6, 0.6, 1], [9, 9, 9], [2, 2, 0]],
+        dtype=np.float64,
+    )
+    faces = np.array([[0, 1, 2], [3, 4, 5], [4, 5, 6], [1, 7, 2]])
+    assert self_intersections(points, faces).tolist() == [0, 1]
+    assert len(self_intersections(points, faces[[0, 2, 3]])) == 0
 
 
 def test_the_net_of_any_volume_is_closed_and_crosses_itself_nowhere() -> None:

@@ -128,6 +128,33 @@ def test_colours_go_on_round_the_rim(person: Cutout) -> None:
     assert np.median(distance) < 30 and (distance < 70).mean() > 0.85
 
 
+def test_light_and_shade_do_not_meet_behind(person: Cutout) -> None:
+    """Lit from one side, a thing of one colour has one colour behind."""
+    lit = np.empty_like(person.rgb)
+    light = np.linspace(0.45, 1.0, lit.shape[1])[None, :, None]
+    lit[:] = np.array((70, 190, 60)) * light
+    back = guess_back(lit, person.alpha).astype(int)
+    inside = cv2.erode((person.alpha > 0.5).astype(np.uint8), np.ones((25, 25), np.uint8)) > 0
+    columns = np.flatnonzero(inside.any(axis=0))
+    third = len(columns) // 3
+    left, right = (
+        back[:, part][inside[:, part]].mean(axis=0) for part in (columns[:third], columns[-third:])
+    )
+    front = np.ptp(light[0, columns, 0]) * 190
+    assert np.abs(left - right).max() < 0.35 * front
+
+
+def test_what_is_busy_all_over_looks_the_same_behind() -> None:
+    rng = np.random.default_rng(2)
+    bricks = np.kron(rng.integers(40, 220, (40, 40)), np.ones((12, 12)))[..., None] * (1.0, 0.8, 0.6)
+    rows, columns = np.mgrid[:480, :480]
+    alpha = ((rows - 240) ** 2 + (columns - 240) ** 2 < 200**2).astype(np.float32)
+    front = bricks.astype(np.uint8)
+    back = guess_back(front, alpha)
+    alike = np.abs(back.astype(int) - front)[alpha > 0.5].max(axis=1) < 25
+    assert alike.mean() > 0.7
+
+
 def test_no_chart_is_folded_or_drawn_out(model: tuple[Shape, Atlas, Pixels]) -> None:
     """Every chart keeps its faces turned one way and none is seen from so aslant that it smears."""
     shape, atlas, _ = model

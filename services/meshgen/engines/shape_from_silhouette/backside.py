@@ -2,7 +2,9 @@
 
 What lies on the outline goes on behind it, so each material is carried inwards from there, in
 the manner of a random walk (Grady 2006) that prefers level paths: belts, sleeves and stripes go
-on round the body. Eyes, mouths and prints do not reach the outline and so leave no trace.
+on round the body. Eyes, mouths and prints do not reach the outline and so leave no trace. What is
+busy all over and looks in its middle as it does along its outline (masonry, a machine) looks so from
+behind too.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import cv2
 import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
 
 from services.meshgen.engines.shape_from_silhouette.background import palette, to_lab
 
@@ -32,6 +36,17 @@ _UPRIGHT = 0.2
 _MAX_MATERIALS = 8
 _MERGE = 11.0
 """Materials nearer than this in Lab are one."""
+_SAME_HUE, _COLOURED, _SHADE, _SAME_DEPTH = 0.3, 12.0, 40.0, 0.6
+"""Materials of one hue (radians; from this chroma on) are one in light and shade, up to this lightness apart
+and with this ratio of chroma over lightness."""
+_LEVEL_MEAN, _LEVEL_SHARE = 0.03, 0.8
+"""Share of the height over which a material's colours are evened out across the object, and how far."""
+_LOOK_SIGMA, _LOOK_BAND = 2.0, 7.0
+"""Size of what is compared and depth of the outline that it is compared with, at the solving side."""
+_LOOK_WEIGHTS = (0.6, 1.0, 1.0, 0.6, 1.0, 1.0, 0.15)
+"""Weights of mean Lab, its deviation, and the row."""
+_SAME_LOOK, _ALL_OVER, _BUSY, _INNER = 8.0, 0.9, 8.0, 0.35
+"""Distance of equal looks; their share, the contrast and the share of the middle of what is busy all over."""
 _SHARP = 8
 _FLATTEN = 0.5
 """Share of the shading towards the outline that is taken back."""
@@ -66,6 +81,9 @@ def guess_back(rgb: Pixels, alpha: Field) -> Pixels:
     shares, colors = _carry_inwards(rim)
     guess = _enlarge(shares, colors, paint.shape[:2])
     guess += _detail(paint, mask, rim, guess)
+    share = _same_all_over(paint, mask)
+    if share is not None:
+        guess += share[..., None] * (to_lab(paint) - guess)
     guess[..., 0] += _light(paint, mask, guess)
     guess[..., 0] = np.clip(guess[..., 0], 0.0, 100.0)
     color = np.asarray(cv2.cvtColor(guess, cv2.COLOR_Lab2RGB), dtype=np.float32)
@@ -127,10 +145,69 @@ def _materials(colors: Field) -> tuple[NDArray[np.int64], int]:
     root = np.arange(len(centres))
     for one in range(len(centres)):
         for two in range(one):
-            if np.linalg.norm(centres[one] - centres[two]) < _MERGE:
+            if np.linalg.norm(centres[one] - centres[two]) < _MERGE or _one_hue(centres[one], centres[two]):
                 root[root == root[one]] = root[two]
     _, merged = np.unique(root[label], return_inverse=True)
     return merged.astype(np.int64), int(merged.max()) + 1
+
+
+def _one_hue(one: Values, two: Values) -> bool:
+    """Tell whether two scaled colours are light and shade of one."""
+    chroma = min(np.hypot(*one[1:]), np.hypot(*two[1:]))
+    turn = abs(np.arctan2(one[2], one[1]) - np.arctan2(two[2], two[1]))
+    apart = abs(one[0] - two[0]) / 0.5
+    # Shade takes lightness and chroma alike; a tint with white does not.
+    depth = np.hypot(*one[1:]) / max(one[0], 1.0), np.hypot(*two[1:]) / max(two[0], 1.0)
+    alike = min(depth) > _SAME_DEPTH * max(depth) and min(turn, 2 * np.pi - turn) < _SAME_HUE
+    return bool(chroma > _COLOURED and alike and apart < _SHADE)
+
+
+def _levelled(lab: Field, number: NDArray[np.int64], count: int) -> Field:
+    """Even out each material's colours across the object, else lit and dark side would meet behind."""
+    result = lab.copy()
+    for material in range(count):
+        own = number == material
+        total = np.stack([np.where(own, lab[..., k], 0.0).sum(axis=1) for k in range(3)], axis=1)
+        sigma = max(_LEVEL_MEAN * len(lab), 1.0)
+        weight = ndimage.gaussian_filter1d(own.sum(axis=1).astype(np.float64), sigma)
+        mean = ndimage.gaussian_filter1d(total.astype(np.float64), sigma, axis=0)
+        row = mean / np.maximum(weight, 1e-6)[:, None]
+        even = np.broadcast_to(row[:, None], lab.shape)[own]
+        result[own] += _LEVEL_SHARE * (even - result[own])
+    return result
+
+
+def _same_all_over(paint: Pixels, mask: NDArray[np.bool_]) -> Field | None:
+    """Return where the back may look as the front does, 0–1 ``(h, w)``; None for most things.
+
+    They must be busy all over, and their middle no busier than, and much like, what lies along the outline.
+    """
+    size = _size(mask, _SOLVE_SIDE)
+    share = np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA))
+    inside = share > 0.5
+    lab = np.asarray(cv2.resize(to_lab(paint) * mask[..., None], size, interpolation=cv2.INTER_AREA))
+    weight = np.maximum(cv2.GaussianBlur(share, (0, 0), _LOOK_SIGMA), 1e-3)[..., None]
+    lab = lab / np.maximum(share, 0.05)[..., None]
+    mean = np.asarray(cv2.GaussianBlur(lab * share[..., None], (0, 0), _LOOK_SIGMA)) / weight
+    square = np.asarray(cv2.GaussianBlur(lab * lab * share[..., None], (0, 0), _LOOK_SIGMA)) / weight
+    spread = np.sqrt(np.maximum(square - mean**2, 0.0))
+    row = np.broadcast_to(np.arange(len(mean), dtype=np.float32)[:, None, None], (*inside.shape, 1))
+    look = np.concatenate([mean, spread, row], axis=2) * np.array(_LOOK_WEIGHTS, dtype=np.float32)
+    padded = np.pad(inside.astype(np.uint8), 1)
+    depth = np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))[1:-1, 1:-1]
+    rim, inner = inside & (depth <= _LOOK_BAND), depth > _LOOK_BAND
+    if inner.sum() < _INNER * inside.sum():
+        return None
+    along, within = float(np.median(spread[rim, 0])), float(np.median(spread[inner, 0]))
+    if along < _BUSY or within < along:
+        return None
+    away = np.zeros(inside.shape, dtype=np.float32)
+    away[inner] = cKDTree(look[rim]).query(look[inner])[0]
+    if (away[inner] < _SAME_LOOK).mean() < _ALL_OVER:
+        return None
+    alike = np.clip(2.0 - away / _SAME_LOOK, 0.0, 1.0)
+    calm = cv2.GaussianBlur(alike, (0, 0), _LOOK_SIGMA)
+    return np.asarray(cv2.resize(calm, (mask.shape[1], mask.shape[0])), dtype=np.float32)
 
 
 def _flattened(
@@ -146,7 +223,7 @@ def _flattened(
         if alike.sum() > 8:
             usual = float(np.median(pixels[alike, 0]))
             result[own, 0] += _FLATTEN * (usual - float(np.median(calm[own, 0])))
-    return result
+    return _levelled(result, number, count)
 
 
 def _carry_inwards(rim: _Rim) -> tuple[Values, Values]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -40,17 +40,22 @@ class Plane:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box about the origin of the picture's frame: its axes as columns ``(3, 3)`` and half its sides."""
+    """A box in the picture's frame: its axes as columns ``(3, 3)``, half its sides and its middle.
+
+    ``mirrors`` are planes of symmetry of what the outline cuts out of it.
+    """
 
     axes: Vector
     half: Vector
+    centre: Vector = field(default_factory=lambda: np.zeros(3))
+    mirrors: tuple[Plane, ...] = ()
 
     def depths(self, silhouette: Silhouette) -> tuple[Field, Field]:
         """Return where each node's line of sight enters the box and leaves it; crossed where it misses."""
         x, y = np.meshgrid(silhouette.x, silhouette.y, indexing="ij")
         near, far = np.full(x.shape, np.inf), np.full(x.shape, -np.inf)
         for axis, half in zip(self.axes.T, self.half, strict=True):
-            start = x * axis[0] + y * axis[1]
+            start = x * axis[0] + y * axis[1] - float(axis @ self.centre)
             speed = axis[2] if abs(axis[2]) > 1e-6 else 1e-6
             ends = (-half - start) / speed, (half - start) / speed
             near = np.minimum(near, np.maximum(*ends))
@@ -62,16 +67,17 @@ class Box:
 class Body:
     """What the solid is made of, in the picture's frame.
 
-    The union of ``sheets``, of their images behind the ``mirror`` plane, of the ``lathe`` and
-    of what the cone of the silhouette cuts out of the ``box``; all of it inside the cone and
-    above the ``ground``.
+    The union of ``sheets``, of the images of ``reflected`` ones behind the ``mirror`` plane, of the
+    ``lathe`` and of what the cone of the silhouette cuts out of the ``boxes``; all of it inside the
+    cone and above the ``ground``.
     """
 
     silhouette: Silhouette
     sheets: tuple[Sheet, ...]
     ground: Plane
     mirror: Plane | None = None
-    box: Box | None = None
+    reflected: tuple[Sheet, ...] = ()
+    boxes: tuple[Box, ...] = ()
     lathe: Lathe | None = None
 
 
@@ -84,6 +90,7 @@ def sample_volume(body: Body) -> tuple[Volume, float]:
     z = first + cell * np.arange(int(np.ceil((high - low) / cell)) + 2 * BORDER)
     signed = silhouette.signed.astype(np.float32)[:, :, None]
     maps = [_maps(sheet, cell) for sheet in body.sheets]
+    images = [_maps(sheet, cell) for sheet in body.reflected]
     blend = np.float32(_BLEND / cell)
     x, y = silhouette.x.astype(np.float32), silhouette.y.astype(np.float32)
     solid = np.empty((len(x), len(y), len(z)), dtype=np.float32)
@@ -92,15 +99,15 @@ def sample_volume(body: Body) -> tuple[Volume, float]:
         value = _direct(maps[0], layer, cell)
         for part in maps[1:]:
             value = _union(value, _direct(part, layer, cell), blend)
-        if body.mirror is not None:
+        if body.mirror is not None and images:
             points = _reflected(body.mirror, x, y, layer)
-            for part in maps:
+            for part in images:
                 image = _remapped(part, points, silhouette)
                 value = _union(value, np.minimum(image, signed), blend)
-        if body.box is not None:
-            inner = np.minimum(_box_distance(body.box, x, y, layer) / np.float32(cell), signed)
-            if body.mirror is not None:
-                inner = np.minimum(inner, _cone(silhouette, points))
+        for box in body.boxes:
+            inner = np.minimum(_box_distance(box, x, y, layer) / np.float32(cell), signed)
+            for plane in box.mirrors:
+                inner = np.minimum(inner, _cone(silhouette, _reflected(plane, x, y, layer)))
             value = _union(value, inner, blend)
         if body.lathe is not None:
             value = _union(value, _lathe_distance(body.lathe, x, y, layer) / np.float32(cell), blend)
@@ -118,28 +125,33 @@ def sample_volume(body: Body) -> tuple[Volume, float]:
 def _depth_range(body: Body) -> tuple[float, float]:
     """Return the least and the largest z that the solid may reach."""
     low, high = np.inf, -np.inf
-    if body.box is not None:
-        reach = float(np.abs(body.box.axes[2]) @ body.box.half)
-        low, high = -reach, reach
+    for box in body.boxes:
+        reach = float(np.abs(box.axes[2]) @ box.half)
+        low, high = min(low, float(box.centre[2]) - reach), max(high, float(box.centre[2]) + reach)
     if body.lathe is not None:
         # Seen from above, what is high is nearer and what is low farther.
         shift = np.sin(np.radians(body.lathe.pitch)) * body.lathe.height
         low = min(low, float((shift - body.lathe.radius).min()))
         high = max(high, float((shift + body.lathe.radius).max()))
     x, y = np.meshgrid(body.silhouette.x, body.silhouette.y, indexing="ij")
-    for sheet in body.sheets:
+    parts = [(sheet, False) for sheet in body.sheets] + [(sheet, True) for sheet in body.reflected]
+    for sheet, image in parts:
         inside = sheet.squared > 0
         half = np.sqrt(sheet.squared[inside])
         for side in (-1.0, 1.0):
             points = np.stack([x[inside], y[inside], sheet.middle[inside] + side * half], axis=1)
-            low, high = min(low, float(points[:, 2].min())), max(high, float(points[:, 2].max()))
-            if body.mirror is not None:
-                away = points @ body.mirror.normal - body.mirror.offset
-                image = points - 2.0 * away[:, None] * body.mirror.normal
-                seen = inside_cone(body.silhouette, image)
-                if seen.any():
-                    low, high = min(low, float(image[seen, 2].min())), max(high, float(image[seen, 2].max()))
+            if image and body.mirror is not None:
+                points = reflect(points, body.mirror)
+                points = points[inside_cone(body.silhouette, points)]
+            if len(points):
+                low, high = min(low, float(points[:, 2].min())), max(high, float(points[:, 2].max()))
     return low, high
+
+
+def reflect(points: Field, plane: Plane) -> Field:
+    """Return the mirror images of ``(n, 3)`` points."""
+    away = points @ plane.normal - plane.offset
+    return np.asarray(points - 2.0 * away[:, None] * plane.normal)
 
 
 def inside_cone(silhouette: Silhouette, points: Field) -> NDArray[np.bool_]:
@@ -175,6 +187,7 @@ def _box_distance(box: Box, x: Volume, y: Volume, z: Volume) -> Volume:
     value = np.full((len(x), len(y), len(z)), np.inf, dtype=np.float32)
     for axis, half in zip(box.axes.T.astype(np.float32), box.half.astype(np.float32), strict=True):
         along = x[:, None, None] * axis[0] + y[None, :, None] * axis[1] + z[None, None, :] * axis[2]
+        along -= axis @ box.centre.astype(np.float32)
         np.minimum(value, half - np.abs(along), out=value)
     return value
 

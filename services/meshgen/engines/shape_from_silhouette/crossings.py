@@ -1,4 +1,4 @@
-"""Find faces of a surface net that pass through one another."""
+"""Find faces of a mesh that pass through one another."""
 
 from __future__ import annotations
 
@@ -11,17 +11,62 @@ Cells = NDArray[np.int64]
 _BENT = 0.25
 """Cosine to the mean normal of a vertex below which a face there is suspected of folding over."""
 _BATCH = 200_000
+_BUCKETS = 6.0
+"""Side of a bucket as a multiple of the usual edge: few faces reach over many of them."""
 
 
 def crossing_faces(points: Points, faces: Cells, quads: Cells) -> Cells:
     """Return the faces that cross another one, given that only quads with a common corner can."""
-    first, second = _suspects(points, faces, quads)
+    return _confirmed(points, faces, *_suspects(points, faces, quads))
+
+
+def self_intersections(points: Points, faces: Cells) -> Cells:
+    """Return the faces of any triangle mesh ``(m, 3)`` that cross another one.
+
+    Faces that share a vertex cross where the edge across from it passes through the other face;
+    those that share an edge do not count. Vertices in the same place must be one.
+    """
+    edge = np.linalg.norm(points[faces[:, 1]] - points[faces[:, 0]], axis=1)
+    scaled = (points - points.mean(axis=0)) / max(float(np.median(edge)), 1e-30)
+    return _confirmed(scaled, faces, *_neighbours(scaled, faces))
+
+
+def _confirmed(points: Points, faces: Cells, first: Cells, second: Cells) -> Cells:
+    """Return the faces of those pairs that do cross."""
     hit = np.zeros(len(first), dtype=bool)
     for start in range(0, len(first), _BATCH):
         part = slice(start, start + _BATCH)
         one, two = faces[first[part]], faces[second[part]]
         hit[part] = _crosses(points, one, two) | _crosses(points, two, one)
     return np.unique(np.concatenate([first[hit], second[hit]]))
+
+
+def _neighbours(points: Points, faces: Cells) -> tuple[Cells, Cells]:
+    """Pair the faces whose boxes overlap, found by the buckets of a grid that both reach."""
+    corner = points[faces]
+    low, high = corner.min(axis=1), corner.max(axis=1)
+    side = max(_BUCKETS * float(np.median(high - low)), 1e-12)
+    start = np.floor((low - points.min(axis=0)) / side).astype(np.int64)
+    reach = np.floor((high - points.min(axis=0)) / side).astype(np.int64) - start + 1
+    count = reach.prod(axis=1)
+    face = np.repeat(np.arange(len(faces)), count)
+    place = np.arange(len(face)) - np.repeat(np.cumsum(count) - count, count)
+    size = reach[face]
+    step = np.stack([place % size[:, 0], place // size[:, 0] % size[:, 1], place // size[:, :2].prod(axis=1)])
+    bucket = start[face] + step.T
+    shape = bucket.max(axis=0) + 1
+    key = (bucket[:, 0] * shape[1] + bucket[:, 1]) * shape[2] + bucket[:, 2]
+    order = np.argsort(key, kind="stable")
+    key, face = key[order], face[order]
+    pairs = []
+    for apart in range(1, int(np.unique(key, return_counts=True)[1].max(initial=0))):
+        one, two = face[:-apart], face[apart:]
+        near = key[apart:] == key[:-apart]
+        one, two = one[near], two[near]
+        overlap = ((low[one] <= high[two]) & (low[two] <= high[one])).all(axis=1)
+        pairs.append(np.stack([one[overlap], two[overlap]], axis=1))
+    couple = np.unique(np.concatenate(pairs), axis=0) if pairs else np.zeros((0, 2), dtype=np.int64)
+    return couple[:, 0], couple[:, 1]
 
 
 def _suspects(points: Points, faces: Cells, quads: Cells) -> tuple[Cells, Cells]:

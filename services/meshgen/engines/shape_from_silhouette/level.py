@@ -13,6 +13,7 @@ from scipy import ndimage
 from services.meshgen.engines.shape_from_silhouette.body import Body, Plane, Sheet
 from services.meshgen.engines.shape_from_silhouette.lathe import Lathe, turn, turned_thickness
 from services.meshgen.engines.shape_from_silhouette.legs import Stand, find_legs, part_distance
+from services.meshgen.engines.shape_from_silhouette.parts import flatness
 from services.meshgen.engines.shape_from_silhouette.silhouette import Field, Mask, Silhouette
 from services.meshgen.engines.shape_from_silhouette.thickness import (
     local_radius,
@@ -34,6 +35,8 @@ _LIMB = 0.75
 """Factor on the inflated thickness that makes a limb round."""
 _WIDE_STAND = 0.8
 """Distance between the outer feet as a share of the width from which on a thing is furniture."""
+_OPENINGS = 0.04
+"""Area of openings above the legs, as a share of the object's, from which on a thing is furniture."""
 _TRUNK = 0.12
 """Share of the height over which one foot must stay narrow."""
 _GROUND_CUT = 0.0008
@@ -45,8 +48,14 @@ def guess_level(silhouette: Silhouette, view: Viewpoint) -> Body:
     radius = local_radius(silhouette)
     stand = find_legs(silhouette, 0.6 * float(radius.max()))
     closed = _closed_radius(silhouette)
-    if stand is not None and (radius.max() < 0.3 * closed or (view.symmetric and _stands_wide(silhouette))):
-        return _body(silhouette, _furniture(silhouette, view, stand, 2.2 * closed))
+    if stand is not None:
+        depth = 2.2 * closed
+        if _open_above(silhouette, stand.belly):
+            depth = max(depth, _stand_width(silhouette))
+        elif radius.max() >= 0.3 * closed and not (view.symmetric and _stands_wide(silhouette)):
+            depth = 0.0
+        if depth > 0.0:
+            return _body(silhouette, _furniture(silhouette, view, stand, depth))
     narrow = view.symmetric and silhouette.extent[0] < _NARROW * silhouette.extent[1]
     if stand is not None and not _carried(stand, radius, view, narrow):
         stand = None
@@ -59,7 +68,8 @@ def guess_level(silhouette: Silhouette, view: Viewpoint) -> Body:
     legs = () if stand is None else _leg_sheets(silhouette, stand, wanted)
     signed = part_distance(silhouette, stand.body) if stand is not None and legs else silhouette.signed
     squared = standing_thickness(silhouette, signed)
-    trunk = Sheet(np.zeros_like(squared), squared * _stretch(radius, wanted, squared) ** 2)
+    factor = _stretch(radius, wanted, squared) * flatness(silhouette)
+    trunk = Sheet(np.zeros_like(squared), squared * factor**2)
     return _body(silhouette, (trunk, *legs))
 
 
@@ -86,7 +96,10 @@ def _turned(silhouette: Silhouette, lathe: Lathe) -> Body:
     sheet = Sheet(
         middle, np.where(silhouette.y[None, :] > lathe.height[0] * np.cos(pitch), squared, -squared)
     )
-    return Body(silhouette, (sheet,), Plane(up, float(lathe.height[0]) + _GROUND_CUT), lathe=lathe)
+    across = Plane(np.array([0.0, -np.sin(pitch), np.cos(pitch)]), 0.0)
+    return Body(
+        silhouette, (sheet,), Plane(up, float(lathe.height[0]) + _GROUND_CUT), mirror=across, lathe=lathe
+    )
 
 
 def _wanted_depth(silhouette: Silhouette, view: Viewpoint, radius: Field, legged: bool) -> float:
@@ -123,8 +136,20 @@ def stands_on_one_foot(silhouette: Silhouette) -> bool:
 
 
 def _stands_wide(silhouette: Silhouette) -> bool:
+    return _stand_width(silhouette) > _WIDE_STAND * silhouette.extent[0]
+
+
+def _stand_width(silhouette: Silhouette) -> float:
+    """Return the distance between the outer feet."""
     columns = np.flatnonzero(_foot_columns(silhouette, 0.05))
-    return float(columns[-1] - columns[0] + 1) * silhouette.cell > _WIDE_STAND * silhouette.extent[0]
+    return float(columns[-1] - columns[0] + 1) * silhouette.cell
+
+
+def _open_above(silhouette: Silhouette, belly: float) -> bool:
+    """Tell whether there are openings above the legs, as in the back of a chair; no animal has them."""
+    inside = silhouette.inside
+    holes = ndimage.binary_fill_holes(inside) & ~inside & (silhouette.y > belly)[None, :]
+    return bool(holes.sum() > _OPENINGS * inside.sum())
 
 
 def _foot_columns(silhouette: Silhouette, height: float) -> Mask:

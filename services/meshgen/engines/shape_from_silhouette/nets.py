@@ -12,6 +12,7 @@ grid edge that crosses it. Three steps make the mesh sound by construction:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +38,10 @@ _NEAR_OUTLINE = 1.2
 """Distance in cells up to which a vertex belongs to the outline."""
 _INSET = 0.12
 """Cells by which rim vertices stay inside the outline: of many layers the outermost is seen."""
-_HAIR, _GOLDEN = 1e-3, 0.6180339887498949
-"""Largest move in cells, and the step of an even sequence in 0–1 (the golden ratio's)."""
+_PULLS = 12
+"""Rounds of pulling apart; after nine whole neighbourhoods stand on the centres of their cells."""
+_HAIR = 2e-3
+"""Largest move in cells out of exact alignment."""
 _LIFTED = 0.05
 """Value in cells that a node gets when it is taken inside."""
 _EDGES = tuple((a, b) for a in range(8) for b in range(8) if b > a and (a ^ b) in (1, 2, 4))
@@ -53,10 +56,14 @@ class Net:
     faces: Cells
 
 
-def mesh_volume(field: Volume, outline: Points | None = None) -> Net:
+def mesh_volume(
+    field: Volume, outline: Points | None = None, place: Callable[[Points], Points] | None = None
+) -> Net:
     """Mesh ``field (nx, ny, nz) > 0``; the values must be about distances in cells, the rim negative.
 
     Seen along z, the mesh is fitted to ``outline (nx, ny) > 0``, distances in cells as well.
+    ``place`` takes vertices ``(n, 3)`` in grid units to where they are delivered, and must keep
+    cells apart. Faces are pulled apart where they would cross there, and the net is returned so.
     """
     box = _filled_box(field)
     solid = make_simple(field[box])
@@ -65,18 +72,22 @@ def mesh_volume(field: Volume, outline: Points | None = None) -> Net:
     if outline is not None:
         points = _fit_outline(points, cells, quads, outline[box[:2]])
     faces = _split(points, quads)
-    points = _uncross(points, faces, quads, cells)
-    return Net(_in_general_position(points) + [float(side.start) for side in box], faces)
+    first = np.array([float(side.start) for side in box])
+
+    def delivered(points: Points) -> Points:
+        whole = _in_general_position(points) + first
+        return whole if place is None else place(whole)
+
+    return Net(_uncross(points, faces, quads, cells, delivered), faces)
 
 
 def _in_general_position(points: Points) -> Points:
     """Move every vertex by a hair, the same hair each time.
 
     Slanted faces in one plane, a net's on a flat part, look like crossing ones to programs that
-    compute with single precision.
+    compute with single precision. An even sequence would only tilt the plane, so it must be noise.
     """
-    phase = np.arange(len(points))[:, None] * _GOLDEN + np.array([0.0, 0.21, 0.57])
-    return np.asarray(points + _HAIR * (2.0 * (phase % 1.0) - 1.0))
+    return points + np.random.default_rng(0).uniform(-_HAIR, _HAIR, points.shape)
 
 
 def _filled_box(field: Volume) -> tuple[slice, slice, slice]:
@@ -306,13 +317,15 @@ def _split(vertices: Points, quads: Cells) -> Cells:
     return np.where((first <= second * (1 + 1e-9))[:, None], straight, crossed).reshape(-1, 3)
 
 
-def _uncross(points: Points, faces: Cells, quads: Cells, cells: Cells) -> Points:
-    """Pull the vertices of faces that cross towards the centres of their cells until none do."""
+def _uncross(
+    points: Points, faces: Cells, quads: Cells, cells: Cells, delivered: Callable[[Points], Points]
+) -> Points:
+    """Pull vertices towards the centres of their cells until no faces cross; return them delivered."""
     centre = cells + 0.5
-    for round_ in range(12):
-        bad = crossing_faces(points, faces, quads)
+    for round_ in range(_PULLS):
+        bad = crossing_faces(delivered(points), faces, quads)
         if not len(bad):
-            return points
+            break
         moved = np.unique(faces[bad])
         if round_ > 3:
             # Alone it does not help: the neighbours have to make room as well.
@@ -320,4 +333,4 @@ def _uncross(points: Points, faces: Cells, quads: Cells, cells: Cells) -> Points
         share = 1.0 if round_ > 8 else 0.5
         points = points.copy()
         points[moved] += share * (centre[moved] - points[moved])
-    return points
+    return delivered(points)

@@ -69,11 +69,12 @@ def build_shape(solid: Solid) -> Shape:
     """Mesh the solid, level it and set it on the ground."""
     body, silhouette = solid.body, solid.body.silhouette
     volume, first = sample_volume(body)
-    net = mesh_volume(volume, silhouette.signed)
-    faces = net.faces.astype(np.int32)
-    seen = faces_seen(net.vertices, faces)
-    points = net.vertices * silhouette.cell + (silhouette.x[0], silhouette.y[0], first)
-    _reach_box(points, silhouette)
+    corner = np.array([silhouette.x[0], silhouette.y[0], first])
+    net = mesh_volume(
+        volume, silhouette.signed, lambda points: _reach_box(points * silhouette.cell + corner, silhouette)
+    )
+    points, faces = net.vertices, net.faces.astype(np.int32)
+    seen = faces_seen((points - corner) / silhouette.cell, faces)
     rotation = solid.camera.rotation
     level = points @ rotation
     low, high = level.min(axis=0), level.max(axis=0)
@@ -94,12 +95,13 @@ def build_shape(solid: Solid) -> Shape:
     return Shape(((level - origin) * metre).astype(np.float32), faces, seen, placement, mirror)
 
 
-def _reach_box(points: NDArray[np.float64], silhouette: Silhouette) -> None:
-    """Draw the outermost vertices out to the object's box in the picture, in place.
+def _reach_box(points: NDArray[np.float64], silhouette: Silhouette) -> NDArray[np.float64]:
+    """Draw the outermost vertices out to the object's box in the picture.
 
     A net rounds off tips, and by a tip's pixel all the rest would be seen larger. The way grows
-    smoothly towards the edge, so nothing folds.
+    smoothly towards the edge, so cells stay apart.
     """
+    points = points.copy()
     reach = _TIP * silhouette.cell
     for axis, size in enumerate(silhouette.box):
         for side in (-1.0, 1.0):
@@ -107,6 +109,7 @@ def _reach_box(points: NDArray[np.float64], silhouette: Silhouette) -> None:
             gap = float(np.clip(size / 2 - outwards.max(), -silhouette.cell, silhouette.cell))
             share = np.clip((outwards - outwards.max()) / reach + 1.0, 0.0, 1.0)
             points[:, axis] += side * gap * share * share * (3.0 - 2.0 * share)
+    return points
 
 
 def _in_model(

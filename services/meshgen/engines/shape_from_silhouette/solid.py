@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from services.meshgen.engines.shape_from_silhouette.body import Body, Box, Sheet
+from services.meshgen.engines.shape_from_silhouette.body import Body, Sheet
+from services.meshgen.engines.shape_from_silhouette.boxes import stack_boxes, with_symmetry
 from services.meshgen.engines.shape_from_silhouette.camera import Camera
 from services.meshgen.engines.shape_from_silhouette.contact import Contact
 from services.meshgen.engines.shape_from_silhouette.level import guess_level
+from services.meshgen.engines.shape_from_silhouette.parts import flatness
 from services.meshgen.engines.shape_from_silhouette.poisson import spread
 from services.meshgen.engines.shape_from_silhouette.silhouette import Field, Mask, Silhouette
-from services.meshgen.engines.shape_from_silhouette.symmetry import fit_mirror
+from services.meshgen.engines.shape_from_silhouette.symmetry import fit_mirror, paired
 from services.meshgen.engines.shape_from_silhouette.thickness import squared_thickness
 from services.meshgen.engines.shape_from_silhouette.viewpoint import (
     Oblique,
@@ -29,6 +31,9 @@ _STRETCH = (0.6, 1.2)
 _MIRRORED = 0.88
 """The same factor where the mirror image thickens the body once more."""
 
+_HALVES_SEEN = 0.42
+"""Sine of the angle between view and mirror plane up to which the picture shows both halves."""
+
 
 def guess_body(silhouette: Silhouette, view: Viewpoint) -> Body:
     """Return the solid behind a silhouette that is seen as ``view`` tells."""
@@ -41,7 +46,7 @@ def guess_body(silhouette: Silhouette, view: Viewpoint) -> Body:
 
 def _oblique(silhouette: Silhouette, camera: Camera, oblique: Oblique) -> Body:
     """Return a sheet along the middle of the box's ellipsoid, bent so that the feet are on the ground."""
-    squared = squared_thickness(silhouette, silhouette.signed)
+    squared = squared_thickness(silhouette, silhouette.signed) * flatness(silhouette) ** 2
     slope_x, slope_y, half = middle_slopes(camera, oblique.box)
     x, y = np.meshgrid(silhouette.x, silhouette.y, indexing="ij")
     middle = slope_x * x + slope_y * y
@@ -58,11 +63,14 @@ def _oblique(silhouette: Silhouette, camera: Camera, oblique: Oblique) -> Body:
     top = up[1] * y + up[2] * (middle + np.sqrt(np.maximum(_MIRRORED**2 * sheet.squared, 0.0)))
     ground = min(ground, float(top[silhouette.inside].min()))
     body = Body(silhouette, (sheet,), ground_plane(camera, ground))
-    mirror = fit_mirror(body, mirror_plane(camera, oblique.contact, ground))
+    plane = mirror_plane(camera, oblique.contact, ground)
+    # Seen nearly from the front, both halves are in the picture.
+    mirror = fit_mirror(body, plane) if abs(plane.normal[2]) > _HALVES_SEEN else None
     if mirror is None:
         return body
-    thinner = _thick_enough(silhouette, middle, sheet.squared * _MIRRORED**2)
-    return replace(body, sheets=(Sheet(middle, thinner),), mirror=mirror)
+    thinner = Sheet(middle, _thick_enough(silhouette, middle, sheet.squared * _MIRRORED**2))
+    twin = thinner if oblique.framed else paired(silhouette, thinner, mirror)
+    return replace(body, sheets=(thinner,), mirror=mirror, reflected=(twin,))
 
 
 def _thick_enough(silhouette: Silhouette, middle: Field, squared: Field) -> Field:
@@ -74,17 +82,29 @@ def _thick_enough(silhouette: Silhouette, middle: Field, squared: Field) -> Fiel
 
 
 def _boxed(silhouette: Silhouette, camera: Camera, oblique: Oblique) -> Body:
-    """Return what the silhouette cuts out of its box, and a sheet through it for what stands out."""
-    box = Box(camera.rotation, np.array(oblique.box) / 2)
-    near, far = box.depths(silhouette)
+    """Return what the silhouette cuts out of its boxes, and a sheet through them for what stands out."""
+    across, _, deep = oblique.box
+    boxes = tuple(with_symmetry(silhouette, box) for box in stack_boxes(silhouette, camera, across / deep))
+    near, far = np.full_like(silhouette.signed, -1e9), np.full_like(silhouette.signed, 1e9)
+    for box in boxes:
+        front, back = box.depths(silhouette)
+        near = np.where(front > back, np.maximum(near, front), near)
+        far = np.where(front > back, np.minimum(far, back), far)
     within = (near > far) & silhouette.inside
-    middle = np.where(within, (near + far) / 2, 0.0)
     half = np.where(within, (near - far) / 2, 0.0)
-    middle = spread(silhouette.inside, middle, np.where(within, 10.0, 0.0), 1.0 / silhouette.cell)
+    # What joins parts that stand on one another, or carries them, is on their axis.
+    middle = np.tile(np.tan(np.radians(camera.pitch)) * silhouette.y, (len(silhouette.x), 1))
+    if len(boxes) == 1:
+        middle = np.where(within, (near + far) / 2, 0.0)
+        middle = spread(silhouette.inside, middle, np.where(within, 10.0, 0.0), 1.0 / silhouette.cell)
     squared = squared_thickness(silhouette, silhouette.signed)
     limited = np.where(within, np.minimum(squared, (0.8 * half) ** 2 + silhouette.cell**2), squared)
-    ground = ground_plane(camera, -float(box.half[1]))
-    return Body(silhouette, (Sheet(middle, limited),), ground, None, box)
+    up = camera.rotation[:, 1]
+    y = np.broadcast_to(silhouette.y, middle.shape)
+    top = up[1] * y + up[2] * (middle + np.sqrt(np.maximum(limited, 0.0)))
+    bottoms = [float(up @ box.centre - box.half[1]) for box in boxes]
+    ground = min(*bottoms, float(top[silhouette.inside].min()))
+    return Body(silhouette, (Sheet(middle, limited),), ground_plane(camera, ground), boxes=boxes)
 
 
 def _feet(silhouette: Silhouette, contact: Contact) -> tuple[Field, Mask]:

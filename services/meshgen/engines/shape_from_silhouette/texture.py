@@ -26,7 +26,8 @@ _SURE = 0.9
 """A pixel shows the object alone, not a mix with the background, from this alpha on."""
 _GRAZING = 0.12
 """Below this cosine to the view a pixel would be drawn out to a streak."""
-_MIRROR_GRAZING = 0.3
+_MIRROR_GRAZING, _LEVEL_GRAZING = (0.12, 0.42), (0.04, 0.1)
+"""Between these cosines trust in a mirror image grows; what lies level has an even colour more often."""
 _FACING_MIRROR = 0.8
 """A mirror plane that faces the camera more than this would put the face on the back of the head."""
 _SIDE_VIEW = 0.55
@@ -138,15 +139,22 @@ def _sources(shape: Shape, sharp: Pixels, back: Pixels) -> _Sources:
     pixel = shape.placement.to_pixels(shape.vertices)
     twin, mirrored = pixel, np.zeros(count)
     if shape.mirror is not None and abs(float(np.dot(shape.mirror.normal, towards))) < _FACING_MIRROR:
-        twin, mirrored = _reflected(shape, normals)
+        twin, mirrored = _reflected(shape, normals, _MIRROR_GRAZING)
+    elif shape.mirror is not None:
+        # Through a plane that faces the camera only what looks up is alike: a plate, a seat.
+        twin, mirrored = _reflected(shape, normals, _LEVEL_GRAZING)
+        mirrored = mirrored * np.clip(2.0 * normals[:, 1] - 0.4, 0.0, 1.0)
     guess = _mix(sharp, back, pixel, twin, mirrored)
     gap = _look_up(sharp, pixel) - guess
     offset = _carry(shape.faces, gap, seen > 0.5)
     return _Sources(pixel, seen, twin, mirrored, np.clip(offset, -_MAX_OFFSET, _MAX_OFFSET))
 
 
-def _reflected(shape: Shape, normals: Points) -> tuple[Points, Values]:
-    """Return where the mirror image of each vertex appears, and how well the camera sees it."""
+def _reflected(shape: Shape, normals: Points, grazing: tuple[float, float]) -> tuple[Points, Values]:
+    """Return where the mirror image of each vertex appears, and how well the camera sees it.
+
+    ``grazing`` are the cosines to the view between which the trust in it grows from none to all.
+    """
     mirror, placement = shape.mirror, shape.placement
     if mirror is None:
         raise ValueError("the shape has no mirror plane")
@@ -169,7 +177,7 @@ def _reflected(shape: Shape, normals: Points) -> tuple[Points, Values]:
     column, row = np.clip(place, 0, size - 1).T
     # What lies a little under the surface is its mirror image's own unevenness.
     near = placement.depth(image) > nearest[row, column] - 0.04
-    trust = np.clip((facing - _GRAZING) / _MIRROR_GRAZING, 0.0, 1.0)
+    trust = np.clip((facing - grazing[0]) / (grazing[1] - grazing[0]), 0.0, 1.0)
     return twin, np.where(within & near & np.isfinite(nearest[row, column]), trust, 0.0)
 
 

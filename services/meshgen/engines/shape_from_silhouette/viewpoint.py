@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from services.meshgen.engines.shape_from_silhouette.body import Box, Plane, Vector
+from services.meshgen.engines.shape_from_silhouette.boxes import fit_camera
 from services.meshgen.engines.shape_from_silhouette.camera import Camera
 from services.meshgen.engines.shape_from_silhouette.contact import Contact, find_contact
 from services.meshgen.engines.shape_from_silhouette.lathe import turned_pitch
@@ -81,6 +82,9 @@ def find_viewpoint(silhouette: Silhouette) -> Viewpoint:
         box_like = oblique.box_like(silhouette, camera, straight)
         # Seen over a corner, a crate has a symmetric outline as well.
         if symmetry < _SYMMETRIC or (box_like and oblique.framed):
+            if box_like:
+                camera, sides = fit_camera(silhouette, camera, oblique.box)
+                oblique = replace(oblique, box=sides)
             return Viewpoint(camera, False, oblique, box_like)
     if symmetry < _NEARLY_SYMMETRIC:
         return Viewpoint(Camera(), False)
@@ -94,8 +98,8 @@ def _oblique(silhouette: Silhouette, contact: Contact, framed: bool) -> tuple[Ca
     if min(left, right) < _THINNEST or max(left, right) > _LONGEST:
         return None
     # The model's x axis is the one across: the short one of an animal or a vehicle, the one
-    # from foot to foot of a person.
-    across_left = left <= 1.1 * right
+    # from foot to foot of a person. The base tells it better than the box: wings spread across.
+    across_left = contact.left <= 1.1 * contact.right
     if max(contact.left, contact.right) < _STANDS_HIGH * height:
         even = _EVEN < left / right < 1 / _EVEN
         across_left = contact.yaw <= 45.0 if even else left >= right
