@@ -12,7 +12,7 @@ flock 9
 wanted=$(sha256sum requirements.txt | cut -d' ' -f1)
 if [[ ! -f .venv/.ready || $(<.venv/.ready) != "$wanted" ]]; then
   python=
-  for name in ../../.venv/bin/python python3.11 python3; do
+  for name in ${MAQUETTE_PYTHON:+"$MAQUETTE_PYTHON"} ../../.venv/bin/python python3.11 python3; do
     if "$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
       python=$(command -v "$name")
       break
@@ -22,7 +22,8 @@ if [[ ! -f .venv/.ready || $(<.venv/.ready) != "$wanted" ]]; then
   say "Installing Blender as a Python module into workers/blender/.venv (about 1 GB, once) …"
   rm -rf .venv
   "$python" -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.txt
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 --no-deps --requirement requirements.txt
   printf '%s\n' "$wanted" > .venv/.ready
 fi
+rm -f .install-failed
 .venv/bin/python convert.py check

@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from maquette.geometry.codecs import encode
-from maquette.geometry.codecs.fbx import missing_parts
+from maquette.geometry.codecs.fbx import FbxWorker, missing_parts
 from maquette.geometry.codecs.gltf_arrays import Arrays, split
 from maquette.geometry.codecs.gltf_character import read_character
 from maquette.geometry.codecs.gltf_document import GltfDocument
@@ -35,7 +35,7 @@ def rig(folder: Path, data: bytes, name: str, **parameters: Any) -> EngineResult
     files = (InputFile("mesh", source, "", name),)
     work = folder / "work"
     work.mkdir()
-    return LimbGraph(BLENDER).run(EngineRequest("auto_rig", parameters, files, work), _quiet)
+    return LimbGraph(FbxWorker(BLENDER)).run(EngineRequest("auto_rig", parameters, files, work), _quiet)
 
 
 def _quiet(stage: str, fraction: float, message: str = "", **more: Any) -> None:

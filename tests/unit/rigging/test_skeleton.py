@@ -46,6 +46,21 @@ def test_joints_lie_where_the_limbs_bend(arms_down: float) -> None:
     assert_joints_near(*fitted_person(arms_down))
 
 
+@pytest.mark.parametrize(
+    ("robe", "warning"),
+    [(0.0, "touch the trunk"), (0.22, "touch the trunk"), (0.28, "laid along its outline")],
+)
+def test_arms_at_the_sides_and_inside_a_robe_get_their_shoulders(robe: float, warning: str) -> None:
+    character = capsules.person(85.0)
+    body = [(character.vertices, character.faces)]
+    if robe:
+        body.append(capsules.capsule([0, 0.85, 0], [0, 1.25, 0], robe))
+    fitted = fit_skeleton(*capsules.join(body), character_type="humanoid")
+    assert_joints_near(character, fitted)
+    assert any(warning in told for told in fitted.warnings)
+    assert fitted.confidence < 0.85
+
+
 def test_the_pose_is_recognised() -> None:
     assert fitted_person(0.0)[1].pose.kind == "T"
     pose = fitted_person(45.0)[1].pose

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maquette.runtime.engine import EngineDescription, EngineKind, EngineRequest, EngineResult, Report
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from maquette.geometry.codecs.fbx import FbxWorker
 
 ENGINE_ID = "limb_graph"
 FEATURE = "auto_rig"
@@ -34,19 +35,20 @@ _NEEDS = {
 class LimbGraph:
     """The embedded engine that always works: no weights, no GPU.
 
-    ``blender`` is the folder of the Blender worker, for FBX; None does without.
+    ``fbx`` is the Blender worker, for FBX; None does without.
     """
 
-    def __init__(self, blender: Path | None = None) -> None:
-        self._folder = blender
+    def __init__(self, fbx: FbxWorker | None = None) -> None:
+        self._fbx = fbx
         self._blender: Any = None
         self._pipeline: ModuleType | None = None
 
     def describe(self) -> EngineDescription:
         """Describe the engine without loading it."""
         missing = [package for module, package in _NEEDS.items() if importlib.util.find_spec(module) is None]
-        no_fbx = self._no_fbx()
+        no_fbx = self._fbx.missing() if self._fbx else "FBX needs the Blender worker, which is not here"
         fbx = () if no_fbx else ("fbx",)
+        pending = self._fbx.pending() if self._fbx else ""
         return EngineDescription(
             id=ENGINE_ID,
             kind=EngineKind.EMBEDDED,
@@ -57,22 +59,16 @@ class LimbGraph:
             description="Finds the limbs of a character mesh, fits a skeleton to them and binds the skin.",
             unavailable=f"Missing Python packages: {', '.join(missing)}" if missing else "",
             missing_formats={"fbx": no_fbx} if no_fbx else {},
+            pending_formats={"fbx": pending} if pending else {},
         )
-
-    def _no_fbx(self) -> str:
-        if self._folder is None:
-            return "FBX needs the Blender worker, which this node was not told of"
-        from maquette.geometry.codecs.fbx import missing_parts
-
-        return missing_parts(self._folder)
 
     def load(self) -> None:
         """Import the pipeline, and hold Blender open: later this process may not walk to it."""
         pipeline = importlib.import_module(f"{__name__}.pipeline")
-        if self._blender is None and self._folder is not None and not self._no_fbx():
+        if self._blender is None and self._fbx is not None and self._fbx.installed():
             from maquette.geometry.codecs.fbx import Blender
 
-            self._blender = Blender.open(self._folder)
+            self._blender = Blender.open(self._fbx.folder)
         self._pipeline = pipeline
 
     def run(self, request: EngineRequest, report: Report) -> EngineResult:

@@ -48,9 +48,9 @@ def deliver(
         outputs = _write_obj(asset, glb, workdir, told)
     elif kind == "fbx" and blender is not None:
         outputs, found = _write_fbx(glb, workdir, measured, progress, blender)
-        clips = int(measured["animations"])
-        if clips:
-            told.append(f"The FBX file leaves out the {clips} animations of the model; GLB keeps them.")
+        lost = int(measured["animations"]) - len(found.pop("clips"))
+        if lost > 0:
+            told.append(f"The FBX file leaves out {lost} animations of the model; GLB keeps them.")
         measured |= found
     else:
         outputs = (_write(workdir / "model.glb", glb, "mesh", MEDIA_TYPES["glb"]),)
@@ -122,5 +122,6 @@ def _write_fbx(
     if meant:
         raise MeshError("The FBX file has lost joints of the skeleton; take GLB instead.")
     found["bone_count"] = len(found["bones"])
+    del found["fps"], found["clips_left_out"]
     size = target.stat().st_size
     return (OutputFile("mesh", target, _FBX_TYPE, 0, {"file_size_bytes": size}),), found

@@ -59,9 +59,12 @@ def _from_fbx(path: Path, workdir: Path, blender: Blender | None, progress: Prog
     facts = blender.to_glb(path, target, progress.tick)
     data = target.read_bytes()
     target.unlink()
-    lost = int(facts.get("pictures_missing") or 0)
-    warnings = (f"The FBX file refers to {lost} pictures that are not inside it.",) if lost else ()
-    return Source(GltfDocument(data, LIMITS.max_vertices), warnings)
+    warnings = []
+    if lost := int(facts.get("pictures_missing") or 0):
+        warnings.append(f"The FBX file refers to {lost} pictures that are not inside it.")
+    if too_long := facts.get("clips_left_out"):
+        warnings.append(f"Clips of the FBX file that are too long were left out: {', '.join(too_long)}.")
+    return Source(GltfDocument(data, LIMITS.max_vertices), tuple(warnings))
 
 
 def _suffix_of(media_type: str) -> str:

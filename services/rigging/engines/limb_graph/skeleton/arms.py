@@ -10,6 +10,7 @@ from scipy import ndimage
 from services.rigging.engines.limb_graph.skeleton.body import Body
 from services.rigging.engines.limb_graph.skeleton.checks import roundness
 from services.rigging.engines.limb_graph.skeleton.fitted import PoseEstimationFailed, Vectors
+from services.rigging.engines.limb_graph.skeleton.hidden_arms import ARMPIT, hidden_arm
 from services.rigging.engines.limb_graph.skeleton.limb_graph import Limb
 from services.rigging.engines.limb_graph.skeleton.pairs import (
     LimbGraph,
@@ -20,6 +21,7 @@ from services.rigging.engines.limb_graph.skeleton.pairs import (
 from services.rigging.engines.limb_graph.skeleton.trace import Trace, trace_limb, trunk_joint
 
 SIDES = ("left", "right")
+_MIRROR = np.array([-1.0, 1.0, 1.0])
 SIGN = {"left": 1.0, "right": -1.0}
 _SWELL = 2.2
 """The cut of an arm widens by more where it enters the trunk."""
@@ -39,6 +41,14 @@ _ROUND = 0.45
 """Roundness of the cuts; less is a sheet."""
 _HELD = 1.3
 """An arm longer than the other by more holds something."""
+_STEEP = 0.75
+"""Sine of the fall of arms that hang."""
+_FREE = 0.6
+"""Of its length: a hanging arm that is free over less is led on to the shoulder."""
+_ABOVE = 0.3
+"""Of the shoulder's height: what grows from farther above it grows from the head."""
+_TOO_FAR = 1.3
+"""Of the arm that the outline tells: finger tips are no farther from the shoulder."""
 _PEELED = (0, 1, 2, 3)
 """Cells taken off all around until arms that touch the trunk come free."""
 
@@ -65,6 +75,12 @@ class Arm:
         """How steeply the arm hangs: 0 level, 1 straight down, negative when raised."""
         return float(self.inward[1])
 
+    @property
+    def fall(self) -> float:
+        """How steeply it hangs from the armpit to the finger tips, as :attr:`slope`."""
+        way = self.trace.line[self.root] - self.trace.line[0]
+        return float(way[1]) / max(float(np.linalg.norm(way)), 1e-12)
+
     def shoulder(self, height: float) -> Vectors:
         """Return where the arm's line, run on into the trunk, comes to a height ``(3,)``.
 
@@ -78,12 +94,16 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """Both arms; ``held`` tells that one hand holds something, ``peeled`` how many cells came off."""
+    """Both arms; ``held`` tells that one hand holds something, ``peeled`` how many cells came off.
+
+    ``hidden`` arms were not seen but laid where they must be.
+    """
 
     left: Arm
     right: Arm
     held: bool
     peeled: int
+    hidden: bool = False
 
     def __getitem__(self, side: str) -> Arm:
         return self.left if side == "left" else self.right
@@ -97,8 +117,8 @@ class Arms:
 def find_arms(body: Body, graph: LimbGraph, pairs: list[Pair], feet: Pair | None) -> Arms:
     """Find the arms or raise :class:`PoseEstimationFailed`.
 
-    Arms that touch the trunk are looked for again with some cells of the body peeled off; not where
-    no feet stand on the ground either.
+    Arms that touch the trunk are looked for again with some cells of the body peeled off, and those
+    that nothing shows are laid by proportion; not where no feet stand on the ground either.
     """
     for cells in _PEELED if feet is not None else _PEELED[:1]:
         if cells:
@@ -116,8 +136,67 @@ def find_arms(body: Body, graph: LimbGraph, pairs: list[Pair], feet: Pair | None
         for pair in _arm_pairs(thinner, graph, pairs, feet, cells > 0):
             arms = _trace_arms(thinner, graph, pair, cells)
             if all(_is_round(thinner, arm) for arm in arms.both):
-                return arms
-    raise PoseEstimationFailed("no pair of arms stands clear of the body")
+                return _completed(body, arms) if feet is not None else arms
+    hidden = _hidden_arms(body) if feet is not None else None
+    if hidden is None:
+        raise PoseEstimationFailed("no pair of arms stands clear of the body")
+    return hidden
+
+
+def _completed(body: Body, arms: Arms) -> Arms:
+    """Lead hanging arms of which only the ends come free on to the shoulders that the outline tells.
+
+    What grows inwards from the head (brows, a beard) is no arm: the outline tells where they are then,
+    too.
+    """
+    hidden = _hidden_arms(body)
+    if hidden is None:
+        return arms
+    tall = float(hidden.left.trace.line[-1][1]) - body.ground
+    highest = body.ground + (1.0 + _ABOVE) * tall
+    ways = [(arm.trace.line[0], arm.trace.line[arm.root]) for arm in arms.both]
+    if all(root[1] > highest and abs(tip[0]) < abs(root[0]) for tip, root in ways):
+        return hidden
+    if min(arm.fall for arm in arms.both) < _STEEP:
+        return arms
+    whole = {}
+    for side in SIDES:
+        arm, shoulder = arms[side], hidden[side].trace.line[-1]
+        tip = arm.trace.line[0]
+        far = float(np.linalg.norm(shoulder - tip))
+        # Straight: a line that bends into the trunk is longer than the arm is free.
+        if float(np.linalg.norm(arm.trace.line[arm.root] - tip)) > _FREE * far:
+            return arms
+        if far > _TOO_FAR * float(hidden[side].trace.arc[-1]):
+            # It is no arm that comes free there.
+            return hidden
+        whole[side] = _led_on(arm, shoulder, body.cell)
+    return Arms(whole["left"], whole["right"], held=False, peeled=max(arms.peeled, 1))
+
+
+def _led_on(arm: Arm, shoulder: Vectors, cell: float) -> Arm:
+    """Return the arm with its line led on, straight, from its last free cut to the shoulder."""
+    end = arm.trace.line[arm.root]
+    far = float(np.linalg.norm(shoulder - end))
+    steps = np.linspace(0.0, 1.0, max(2, round(far / cell)))[1:]
+    trace = Trace(
+        np.concatenate([arm.trace.line[: arm.root + 1], end + steps[:, None] * (shoulder - end)]),
+        np.concatenate([arm.trace.area[: arm.root + 1], np.full(len(steps), np.pi * arm.radius**2)]),
+        np.concatenate([arm.trace.arc[: arm.root + 1], arm.length + steps * far]),
+    )
+    inward = (shoulder - trace.line[0]) / max(float(np.linalg.norm(shoulder - trace.line[0])), 1e-12)
+    return Arm(trace, trace.index(ARMPIT * float(trace.arc[-1])), arm.radius, inward)
+
+
+def _hidden_arms(body: Body) -> Arms | None:
+    found = hidden_arm(body)
+    if found is None:
+        return None
+    trace, root, radius = found
+    inward = (trace.line[-1] - trace.line[0]) / max(float(trace.arc[-1]), 1e-12)
+    mirrored = replace(trace, line=trace.line * _MIRROR)
+    left, right = Arm(trace, root, radius, inward), Arm(mirrored, root, radius, inward * _MIRROR)
+    return Arms(left, right, held=False, peeled=0, hidden=True)
 
 
 def root_height(graph: LimbGraph, limb: Limb, length: float) -> float:

@@ -46,7 +46,7 @@ def fit_humanoid(body: Body, fingers: bool = True) -> Fit:
     _check_proportions(body, marks, evidence)
     joints, ends = place_joints(body, marks)
     template = "humanoid"
-    if fingers and not marks.arms.held:
+    if fingers and not marks.arms.held and not marks.arms.hidden:
         phalanges, tips = find_fingers(body, marks.arms, joints)
         if phalanges:
             template = "humanoid_with_fingers"
@@ -110,6 +110,10 @@ def _check_proportions(body: Body, marks: Landmarks, evidence: Evidence) -> None
         evidence.warn(0.85, "One hand holds something; it was left out of the arm.")
     if marks.arms.peeled:
         evidence.warn(0.8, "The arms touch the trunk; their shoulders are less certain.")
+    if marks.arms.hidden:
+        evidence.warn(
+            0.75, "The arms cannot be told from the body; they were laid along its outline by proportion."
+        )
     if marks.feet is None:
         evidence.warn(0.6, "No feet stand on the ground; the legs were placed by proportion.")
         _check_footless(body, marks)

@@ -10,13 +10,12 @@ from scipy import ndimage
 from services.rigging.engines.limb_graph.skeleton.arms import HANGING, Arms, find_arms, root_height
 from services.rigging.engines.limb_graph.skeleton.body import Body
 from services.rigging.engines.limb_graph.skeleton.fitted import PoseEstimationFailed
+from services.rigging.engines.limb_graph.skeleton.hidden_arms import SHOULDER
 from services.rigging.engines.limb_graph.skeleton.pairs import LimbGraph, Pair
 from services.rigging.engines.limb_graph.skeleton.slices import Piece, central_piece, layers
 
 _ON_GROUND = 0.14
 """Of the height: tips below stand on the ground."""
-_SHOULDER = 0.81
-"""Of the way from the crotch to the neck."""
 _DEPTH_SPAN = 0.04
 _SECOND_PAIR = 0.6
 """A second pair on the ground this long, against the first, makes four legs."""
@@ -78,7 +77,7 @@ def find_landmarks(body: Body, graph: LimbGraph, pairs: list[Pair]) -> Landmarks
         crotch = body.ground + body.height * (0.47 if share > 0.7 else 0.3 * share)
     height, reach = armpit_height, max(armpit - 0.35 * radius, 0.3 * armpit)
     if np.mean([abs(arm.slope) for arm in arms.both]) > HANGING:
-        wanted = crotch + _SHOULDER * (neck - crotch)
+        wanted = crotch + SHOULDER * (neck - crotch)
         ends = np.array([arm.shoulder(wanted) for arm in arms.both])
         height, reach = float(ends[:, 1].mean()), float(np.abs(ends[:, 0]).mean())
     return Landmarks(arms, feet, apart, crotch, height, reach, armpit, neck, neck_width, head_width, slices)
