@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import Any
 from maquette.geometry.errors import MeshError, UnreadableMesh
 
 INSTALL = "make fbx"
+READY, FAILED = ".venv/.ready", ".install-failed"
+"""What a finished and a failed installation leave in the worker's folder."""
 _LIBRARIES: Mapping[str, str] = {
     "libGL.so.1": "libgl1",
     "libX11.so.6": "libx11-6",
@@ -41,12 +44,67 @@ def missing_parts(folder: Path) -> str:
 
     ``folder`` is `workers/blender`.
     """
-    if not (folder / ".venv" / ".ready").is_file():
-        return f"FBX needs Blender as a Python module; install it with: {INSTALL}"
+    return _missing_program(folder) or _missing_libraries()
+
+
+def _missing_program(folder: Path) -> str:
+    if (folder / READY).is_file():
+        return ""
+    needs = "FBX needs Blender as a Python module"
+    failed = failed_install(folder)
+    if failed:
+        return f"{needs}; it could not be installed by itself ({failed}); install it with: {INSTALL}"
+    return f"{needs}; install it with: {INSTALL}"
+
+
+def _missing_libraries() -> str:
     absent = [package for library, package in _LIBRARIES.items() if not _loads(library)]
     if absent:
         return f"FBX needs system libraries; install them with: apt-get install {' '.join(absent)}"
     return ""
+
+
+def failed_install(folder: Path, now: Callable[[], float] = time.time) -> str:
+    """Return why Blender was not installed by itself lately; empty when it may be tried.
+
+    The file holds the moment (seconds since 1970) until which it is not tried again, and the reason.
+    """
+    try:
+        until, _, reason = (folder / FAILED).read_text().partition("\n")
+        return reason.strip() if now() < float(until) else ""
+    except (OSError, ValueError):
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class FbxWorker:
+    """Where the Blender worker lies, and whether whoever runs this installs it when FBX is wanted."""
+
+    folder: Path
+    installs: bool = False
+
+    def installed(self) -> bool:
+        """Tell whether Blender can be started now."""
+        return not missing_parts(self.folder)
+
+    def missing(self) -> str:
+        """Tell why FBX cannot be had, with the line that installs it.
+
+        Empty when Blender is here, and when it will be installed as soon as somebody wants FBX.
+        """
+        if self.installs and not failed_install(self.folder):
+            return _missing_libraries()
+        return missing_parts(self.folder)
+
+    def pending(self) -> str:
+        """Tell what happens first when FBX is asked for; empty when it works at once or not at all."""
+        if not self.offered() or self.installed():
+            return ""
+        return f"Blender (about 1 GB) is installed first, which takes minutes; or beforehand with: {INSTALL}"
+
+    def offered(self) -> bool:
+        """Tell whether FBX can be asked for."""
+        return not self.missing()
 
 
 def _loads(library: str) -> bool:
@@ -71,7 +129,7 @@ class Blender:
     interpreter: int
     prefix: int
     packages: int
-    script: int
+    program: int
 
     @classmethod
     def open(cls, folder: Path) -> Blender:
@@ -83,21 +141,31 @@ class Blender:
             interpreter=os.open(interpreter, os.O_RDONLY | os.O_CLOEXEC),
             prefix=os.open(interpreter.parents[1], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
             packages=os.open(packages, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
-            script=os.open(folder / "convert.py", os.O_RDONLY | os.O_CLOEXEC),
+            program=os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
         )
 
     def to_glb(self, source: Path, target: Path, tick: Callable[[], None]) -> dict[str, Any]:
-        """Write what an FBX file holds as GLB.
+        """Write what an FBX file holds as GLB, each of its takes as an animation.
 
-        ``tick`` is called all the while and may raise to stop the work. Raises
-        :class:`UnreadableMesh` with Blender's own words.
+        Returns ``clips`` (``name``, ``seconds``, ``frames``, ``fps`` of each), ``clips_left_out``
+        (names of those that are too long), and ``pictures_missing``, a count. ``tick`` is called all
+        the while and may raise to stop the work. Raises :class:`UnreadableMesh` with Blender's own
+        words.
         """
         return self._run("to-glb", source, target, tick)
 
-    def to_fbx(self, source: Path, target: Path, tick: Callable[[], None]) -> dict[str, Any]:
-        """Write a GLB as FBX, and return what is in that file: ``bones``, ``vertex_count``, ….
+    def motion_to_glb(self, source: Path, target: Path, tick: Callable[[], None]) -> dict[str, Any]:
+        """Write the skeleton and the takes of an FBX file as GLB: skins and animations, no mesh.
 
-        As :meth:`to_glb`, but raises :class:`MeshError`.
+        The file need not hold a mesh. As :meth:`to_glb`; a file without skeleton or takes is refused.
+        """
+        return self._run("motion-to-glb", source, target, tick)
+
+    def to_fbx(self, source: Path, target: Path, tick: Callable[[], None]) -> dict[str, Any]:
+        """Write a GLB as FBX, each of its animations as a take, and return what is in that file.
+
+        That is ``bones``, ``vertex_count``, …, and ``clips`` and ``clips_left_out`` as of :meth:`to_glb`,
+        which also tells of ``tick``; raises :class:`MeshError`.
         """
         return self._run("to-fbx", source, target, tick)
 
@@ -111,7 +179,7 @@ class Blender:
                     stdout=log,
                     stderr=log,
                     env=self._environment(home),
-                    pass_fds=(self.interpreter, self.prefix, self.packages, self.script),
+                    pass_fds=(self.interpreter, self.prefix, self.packages, self.program),
                     cwd=home,
                 )
                 _wait(process, tick)
@@ -120,18 +188,18 @@ class Blender:
             return told
         target.unlink(missing_ok=True)
         reason = told.get("error") or f"the program ended with status {process.returncode}"
-        kind = UnreadableMesh if job == "to-glb" else MeshError
-        raise kind(f"Blender could not {'read' if job == 'to-glb' else 'write'} the FBX file: {reason}")
+        kind, verb = (MeshError, "write") if job == "to-fbx" else (UnreadableMesh, "read")
+        raise kind(f"Blender could not {verb} the FBX file: {reason}")
 
     def _program(self) -> list[str]:
-        return [_place(self.interpreter), "-s", "-P", "-B", _place(self.script)]
+        return [_place(self.interpreter), "-s", "-P", "-B", f"{_place(self.program)}/convert.py"]
 
     def _environment(self, home: str) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
         return {
             **kept,
             "PYTHONHOME": _place(self.prefix),
-            "PYTHONPATH": _place(self.packages),
+            "PYTHONPATH": f"{_place(self.packages)}:{_place(self.program)}",
             "HOME": home,
             "TMPDIR": home,
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),

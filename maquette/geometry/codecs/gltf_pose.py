@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,11 @@ class Puppet:
         ]
         return replace(self._asset, parts=tuple(parts))
 
+    @property
+    def skin(self) -> tuple[Matrix, NDArray[np.int64], Matrix]:
+        """Vertices ``(n, 3)`` at rest, and the joints and weights ``(n, 4)`` that move them."""
+        return self._character.vertices, self._joints, self._weights
+
 
 def _influences(
     document: GltfDocument, character: Character, nodes: tuple[int, ...]
@@ -59,6 +65,9 @@ def _influences(
     for block in character.blocks:
         entry = json["nodes"][block.node]
         if "skin" not in entry:
+            carrier = _carrier(json, block.node, nodes)
+            if carrier >= 0:
+                joints[block.vertex, 0], weights[block.vertex, 0] = carrier, 1.0
             continue
         worn = json["skins"][index(entry["skin"])]["joints"]
         order = np.array([nodes.index(index(joint)) for joint in worn])
@@ -71,3 +80,15 @@ def _influences(
                 weights[block.vertex] = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
                 break
     return joints, weights
+
+
+def _carrier(json: dict[str, Any], node: int, nodes: tuple[int, ...]) -> int:
+    """Return the joint that a mesh without a skin hangs on, as a helmet on a head; -1 for none."""
+    parents = {
+        index(child): at for at, each in enumerate(json["nodes"]) for child in each.get("children", ())
+    }
+    while node not in nodes:
+        if node not in parents:
+            return -1
+        node = parents[node]
+    return nodes.index(node)

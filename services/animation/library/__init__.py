@@ -33,6 +33,7 @@ from services.animation.library import (
     walks,
     weapons,
 )
+from services.animation.library.quadrupeds import QUADRUPED_MOVES, QuadrupedMove
 from services.animation.motion.moves import Move
 
 _MODULES = (
@@ -77,4 +78,6 @@ def _collect() -> Mapping[str, Move]:
 
 
 MOVES: Mapping[str, Move] = _collect()
-"""Every base motion by name."""
+"""Every base motion of a person by name."""
+NAMED: Mapping[str, Move | QuadrupedMove] = {**MOVES, **QUADRUPED_MOVES}
+"""Everything that can be asked for by name."""

@@ -6,12 +6,13 @@ Footfalls after Hildebrand, *The quadrupedal gaits of vertebrates* (BioScience 3
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.animation.motion.keys import sample_times
+from services.animation.motion.moves import PLAIN, Style
 from services.animation.motion.quadruped import Carriage, QuadrupedMotion, solve
 
 _CYCLES = 2
@@ -45,43 +46,54 @@ class QuadrupedMove:
     name: str
     summary: str
     loop: bool
-    perform: Callable[[float], QuadrupedMotion] = field(repr=False, compare=False)
+    draw: Callable[[float, float], QuadrupedMotion] = field(repr=False, compare=False)
+    tags: tuple[str, ...] = ("animal", "four legs")
+
+    def perform(self, fps: float, style: Style = PLAIN) -> QuadrupedMotion:
+        """Make the motion. Of a style only the speed changes it: a beast has no moods and no better hand."""
+        return self.draw(fps, style.speed)
 
 
-def _going(form: Footfall) -> Callable[[float], QuadrupedMotion]:
-    def perform(fps: float) -> QuadrupedMotion:
-        moments = sample_times(form.cycle * _CYCLES, fps)
-        cycle = moments / form.cycle
-        turn = 2 * np.pi * cycle
-        still = np.zeros_like(cycle)
-        body = Carriage(
-            forward=form.stride * cycle,
-            up=-form.low + form.bounce * np.cos(form.beats * turn),
-            pitch=form.rock * np.sin(turn),
-            arch=form.arch * np.cos(turn),
-            neck=form.neck + form.nodding * np.cos(form.beats * turn + 0.6),
-            look=still,
-            tail=form.tail + 6.0 * np.cos(form.beats * turn + 1.2),
-            wag=8.0 * np.sin(turn),
+def _going(form: Footfall) -> Callable[[float, float], QuadrupedMotion]:
+    def draw(fps: float, speed: float) -> QuadrupedMotion:
+        # Longer and quicker steps in equal parts, as people do.
+        return _gone(replace(form, cycle=form.cycle / speed**0.5, stride=form.stride * speed**0.5), fps)
+
+    return draw
+
+
+def _gone(form: Footfall, fps: float) -> QuadrupedMotion:
+    moments = sample_times(form.cycle * _CYCLES, fps)
+    cycle = moments / form.cycle
+    turn = 2 * np.pi * cycle
+    still = np.zeros_like(cycle)
+    body = Carriage(
+        forward=form.stride * cycle,
+        up=-form.low + form.bounce * np.cos(form.beats * turn),
+        pitch=form.rock * np.sin(turn),
+        arch=form.arch * np.cos(turn),
+        neck=form.neck + form.nodding * np.cos(form.beats * turn + 0.6),
+        look=still,
+        tail=form.tail + 6.0 * np.cos(form.beats * turn + 1.2),
+        wag=8.0 * np.sin(turn),
+    )
+    paws, hocks = np.zeros((len(cycle), 4, 2)), np.zeros((len(cycle), 4))
+    for leg, phase in enumerate(form.phases):
+        step, part = np.floor(cycle - phase), np.mod(cycle - phase, 1.0)
+        swing = np.clip((part - form.stance) / (1.0 - form.stance), 0.0, 1.0)
+        moved = swing - np.sin(2 * np.pi * swing) / (2 * np.pi)
+        lead = form.stride * (form.stance * 0.5 + phase)
+        paws[:, leg, 1] = lead + form.stride * (step + moved)
+        paws[:, leg, 0] = form.lift * np.sin(np.pi * swing) ** 2
+        hocks[:, leg] = 26.0 * (part - 0.5 * form.stance) * (swing == 0) + np.where(
+            swing > 0, 13.0 * form.stance * np.cos(np.pi * swing) + 24.0 * np.sin(np.pi * swing), 0.0
         )
-        paws, hocks = np.zeros((len(cycle), 4, 2)), np.zeros((len(cycle), 4))
-        for leg, phase in enumerate(form.phases):
-            step, part = np.floor(cycle - phase), np.mod(cycle - phase, 1.0)
-            swing = np.clip((part - form.stance) / (1.0 - form.stance), 0.0, 1.0)
-            moved = swing - np.sin(2 * np.pi * swing) / (2 * np.pi)
-            lead = form.stride * (form.stance * 0.5 + phase)
-            paws[:, leg, 1] = lead + form.stride * (step + moved)
-            paws[:, leg, 0] = form.lift * np.sin(np.pi * swing) ** 2
-            hocks[:, leg] = 26.0 * (part - 0.5 * form.stance) * (swing == 0) + np.where(
-                swing > 0, 13.0 * form.stance * np.cos(np.pi * swing) + 24.0 * np.sin(np.pi * swing), 0.0
-            )
-        return solve(fps, body, paws, hocks)
-
-    return perform
+    return solve(fps, body, paws, hocks)
 
 
-def _standing(fps: float) -> QuadrupedMotion:
-    turn = 2 * np.pi * sample_times(6.0, fps) / 6.0
+def _standing(fps: float, speed: float) -> QuadrupedMotion:
+    moments = sample_times(6.0 / speed, fps)
+    turn = 2 * np.pi * moments / moments[-1]
     still = np.zeros_like(turn)
     body = Carriage(
         forward=0.006 * np.sin(turn),
@@ -96,8 +108,8 @@ def _standing(fps: float) -> QuadrupedMotion:
     return solve(fps, body, np.zeros((len(turn), 4, 2)), np.stack([still] * 4, axis=1))
 
 
-def _sitting(fps: float) -> QuadrupedMotion:
-    moments = sample_times(3.0, fps)
+def _sitting(fps: float, speed: float) -> QuadrupedMotion:
+    moments = sample_times(3.0 / speed, fps) * speed
     down = _eased(moments, 0.2, 1.3)
     turn = 2 * np.pi * moments
     body = Carriage(
@@ -142,13 +154,14 @@ _GALLOP = Footfall(
     beats=1,
 )
 
-MOVES: Mapping[str, QuadrupedMove] = {
+QUADRUPED_MOVES: Mapping[str, QuadrupedMove] = {
     move.name: move
     for move in (
-        QuadrupedMove("idle", "standing, looking about, wagging the tail", True, _standing),
-        QuadrupedMove("walk", "a four-beat walk", True, _going(_WALK)),
-        QuadrupedMove("trot", "a trot, diagonal legs together", True, _going(_TROT)),
-        QuadrupedMove("gallop", "a gallop, the back bending and stretching", True, _going(_GALLOP)),
-        QuadrupedMove("sit", "sitting down on the haunches", False, _sitting),
+        QuadrupedMove("quadruped_idle", "standing, looking about, wagging the tail", True, _standing),
+        QuadrupedMove("quadruped_walk", "a four-beat walk", True, _going(_WALK)),
+        QuadrupedMove("quadruped_trot", "a trot, diagonal legs together", True, _going(_TROT)),
+        QuadrupedMove("quadruped_gallop", "a gallop, the back bending and stretching", True, _going(_GALLOP)),
+        QuadrupedMove("quadruped_sit", "sitting down on the haunches", False, _sitting),
     )
 }
+"""Every motion of a body on four legs, by name."""

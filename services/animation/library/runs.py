@@ -38,8 +38,8 @@ SPRINT = replace(
     cycle=0.5,
     stride=3.1,
     stance=0.27,
-    clearance=0.2,
-    kick=0.42,
+    clearance=0.18,
+    kick=0.36,
     push=60,
     lean=19,
     nod=-14,
@@ -63,7 +63,7 @@ MOVES: tuple[Move, ...] = (
     stepping(
         "ninja_run",
         "bent low, arms streaming behind",
-        replace(SPRINT, lean=46, nod=-28, arms=3, crouch=0.08),
+        replace(SPRINT, lean=46, nod=-28, arms=3, crouch=0.07, stride=2.8, ahead=0.26),
         over=Overlay(held={"swing": -58, "spread": 16, "elbow": 6, "fist": 0.1}),
     ),
     stepping(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.animation.library.dancing import both_sides, on_the_beat
 from services.animation.library.stances import STAND
-from services.animation.motion.channels import mirrored, pose
+from services.animation.motion.channels import pose
 from services.animation.motion.keys import Curve
 from services.animation.motion.moves import Move, keyed
 
@@ -218,11 +218,22 @@ MOVES: tuple[Move, ...] = (
         "floor_flare",
         _DANCE,
         "on the hands, straight legs swung round in circles",
-        (0, pose(_FLARE, l_thigh=90, r_thigh=30, roll=10)),
-        (0.3, pose(_FLARE, l_thigh=40, r_thigh=100, roll=-14, lean=8)),
-        (0.6, mirrored(pose(_FLARE, l_thigh=90, r_thigh=30, roll=10))),
-        (0.9, mirrored(pose(_FLARE, l_thigh=40, r_thigh=100, roll=-14, lean=8))),
-        (1.2, pose(_FLARE, l_thigh=90, r_thigh=30, roll=10)),
+        *(
+            (
+                0.25 * quarter,
+                pose(
+                    _FLARE,
+                    turn=90.0 * quarter,
+                    toe_out=0,
+                    thigh_out=44,
+                    l_thigh=(96, 78, 60, 78)[quarter % 4],
+                    r_thigh=(60, 78, 96, 78)[quarter % 4],
+                    roll=(12, 0, -12, 0)[quarter % 4],
+                    lean=(-8, 0, 8, 0)[quarter % 4],
+                ),
+            )
+            for quarter in range(9)
+        ),
         loop=True,
         lag=0.0,
         rests=True,

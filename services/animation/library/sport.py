@@ -14,6 +14,20 @@ _ADDRESS = pose(
 _BACK = pose(y=-0.98, pitch=-90, free=1, thigh=80, knee=90, bend=34, nod=14, fist=0.3)
 _ELBOWS = {"grip": 1, "hand_x": 0.2, "hand_y": 0.5, "hand_z": -0.02, "elbow_out": 74}
 _CRUNCH = pose(_BACK, **_ELBOWS, l_thigh=104, l_knee=104, r_thigh=28, r_knee=8, twist=30, ankle=20)
+_HOP = pose(
+    STAND,
+    y=-0.58,
+    pitch=66,
+    bend=30,
+    nod=-22,
+    swing=76,
+    elbow=4,
+    wrist=-50,
+    free=1,
+    thigh=100,
+    knee=116,
+    ankle=0,
+)
 
 MOVES: tuple[Move, ...] = (
     keyed(
@@ -27,8 +41,10 @@ MOVES: tuple[Move, ...] = (
                 STAND, y=-0.62, pitch=50, bend=52, nod=-20, swing=66, elbow=4, heel=34, foot_x=0.08, wrist=-50
             ),
         ),
-        (0.75, PLANK),
-        (1.05, PLANK),
+        (0.6, _HOP),
+        (0.85, PLANK),
+        (1.02, PLANK),
+        (1.24, _HOP),
         (
             1.4,
             pose(

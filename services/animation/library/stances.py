@@ -24,7 +24,7 @@ SWIM = pose(y=-0.1, pitch=84, nod=-36, free=1, ankle=60, fist=0.05, elbow=6)
 PLANK = pose(
     y=-0.62,
     z=0.0,
-    pitch=76,
+    pitch=74,
     nod=-24,
     free=1,
     thigh=0,

@@ -149,6 +149,23 @@ MOVES: tuple[Move, ...] = (
             ),
         ),
         (
+            0.37,
+            pose(
+                STAND,
+                z=0.6,
+                y=0.02,
+                l_foot_z=0.42,
+                l_heel=50,
+                r_free=1,
+                r_thigh=60,
+                r_knee=80,
+                pitch=13,
+                l_swing=30,
+                r_swing=-40,
+                elbow=35,
+            ),
+        ),
+        (
             0.5,
             pose(
                 STAND,

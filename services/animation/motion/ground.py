@@ -14,7 +14,8 @@ from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from services.animation.motion.channels import INDEX
 from services.animation.motion.figure import ANKLE, JOINTS, LEG
 from services.animation.motion.keys import Curve
-from services.animation.motion.pose import Points, hip_reach, posed
+from services.animation.motion.limbs import Points
+from services.animation.motion.pose import hip_reach, posed
 
 _LONGEST_REACH = 0.998
 """Share of its length to which a standing leg may be stretched: knees are never locked."""
@@ -25,6 +26,8 @@ _WINDOW = 0.1
 _ROUNDS = 3
 _FOLLOWS = 0.75
 """Share of freedom from which a leg hangs on the pelvis more than on its foot."""
+_LOOSE, _LET_GO = 0.03, 0.15
+"""Height over the floor, leg lengths, and share of freedom from which a foot no longer stands."""
 _TOLERANCE = 0.004
 """Metres under the floor that are left alone."""
 
@@ -56,6 +59,8 @@ _BODY = [
     *((side + name, offset, 0.0) for side in _SIDES for name, offset in _FEET),
 ]
 """Points under the skin: joint, place in its axes and thickness of the flesh, metres."""
+PARTS: tuple[str, ...] = tuple(name for name, _, _ in _BODY)
+"""The joint of each column of ``lowest``."""
 _JOINT = np.array([JOINTS[name] for name, _, _ in _BODY])
 _OFFSET = np.array([offset for _, offset, _ in _BODY])
 _THICK = np.array([thick for _, _, thick in _BODY])
@@ -81,14 +86,14 @@ def grounded(curve: Curve, fps: float, *, loop: bool, rests: bool = False) -> Cu
     height = steady[:, INDEX["y"]]
     half = max(round(_WINDOW * fps), 1)
     for _ in range(_ROUNDS if rests else 0):
-        height += _smooth(_under(steady, sinks=True), half, loop)
+        height += _smooth(_under(steady, fps, sinks=True), half, loop)
     for _ in range(_ROUNDS):
         height -= 1.1 * _spread(_too_far(steady), half, loop)
     for _ in range(_ROUNDS):
-        if not _lift_feet(steady):
+        if not _lift_feet(steady, fps, max(half // 2, 1), loop):
             break
     for _ in range(_ROUNDS):
-        under = _under(steady)
+        under = _under(steady, fps)
         if not under.any():
             break
         height += _spread(under, half, loop)
@@ -103,13 +108,13 @@ def _too_far(curve: Curve) -> NDArray[np.float64]:
     return np.asarray(np.maximum(excess, 0.0).max(axis=1))
 
 
-def _heights(curve: Curve) -> NDArray[np.float64]:
-    return lowest(*posed(curve))
+def _heights(curve: Curve, fps: float) -> NDArray[np.float64]:
+    return lowest(*posed(curve, fps))
 
 
-def _under(curve: Curve, *, sinks: bool = False) -> NDArray[np.float64]:
+def _under(curve: Curve, fps: float, *, sinks: bool = False) -> NDArray[np.float64]:
     """Return how far the pelvis has to rise, leg lengths ``(t,)``, or to sink where it may."""
-    heights = _heights(curve)
+    heights = _heights(curve, fps)
     for side in _SIDES:
         # A foot that steps where its target is does not follow the pelvis.
         steps = curve[:, INDEX[f"{side[0]}_free"]] < _FOLLOWS
@@ -118,14 +123,18 @@ def _under(curve: Curve, *, sinks: bool = False) -> NDArray[np.float64]:
     return np.asarray(under if sinks else np.maximum(under - _TOLERANCE / LEG, 0.0))
 
 
-def _lift_feet(curve: Curve) -> bool:
+def _lift_feet(curve: Curve, fps: float, half: int, loop: bool) -> bool:
     """Raise the targets of feet that are under the floor; tell whether there were any."""
-    heights, any_lifted = _heights(curve), False
+    heights, any_lifted = _heights(curve, fps), False
     for side in _SIDES:
         free = curve[:, INDEX[f"{side[0]}_free"]]
+        height = curve[:, INDEX[f"{side[0]}_foot_y"]]
         under = np.maximum(-heights[:, _SOLES[side]].min(axis=1) - _TOLERANCE, 0.0) / LEG
         under[free >= _FOLLOWS] = 0.0
-        curve[:, INDEX[f"{side[0]}_foot_y"]] += under / np.maximum(1.0 - free, 0.2)
+        needed = under / np.maximum(1.0 - free, 0.4)
+        # A foot that stands is not lifted for what it does before or after.
+        loose = np.clip(height / _LOOSE + free / _LET_GO, 0.0, 1.0)
+        height += np.maximum(needed * (1.0 - loose), _spread(needed, half, loop) * loose)
         any_lifted |= bool(under.any())
     return any_lifted
 

@@ -41,6 +41,7 @@ def play(keys: Sequence[tuple[float, Curve]], fps: float, *, loop: bool, lag: fl
         raise ValueError("The keys of a motion begin at 0 and rise.")
     if loop and not np.allclose(_without_travel(poses[0]), _without_travel(poses[-1])):
         raise ValueError("The last key of a loop is its first pose.")
+    poses = _legs_kept(times, poses, loop)
     moments = sample_times(times[-1], fps)
     curve = np.empty((len(moments), len(CHANNELS)))
     for index, channel in enumerate(CHANNELS):
@@ -49,6 +50,30 @@ def play(keys: Sequence[tuple[float, Curve]], fps: float, *, loop: bool, lag: fl
     for side in ("l", "r"):
         curve[:, INDEX[f"{side}_foot_y"]] += _steps(times, poses, moments, side)
     return curve
+
+
+def _legs_kept(times: Curve, poses: Curve, loop: bool) -> Curve:
+    """Take what a key does not use of a leg, its angles or its foot's target, from the key next to it.
+
+    Else it would draw the leg somewhere in passing, while one fades into the other.
+    """
+    kept = poses.copy()
+    apart = np.abs(times[:, None] - times)
+    for side in ("l", "r"):
+        free = poses[:, INDEX[f"{side}_free"]]
+        for channels, used in ((_HANGING, free > 0.0), (_STANDING, free < 1.0)):
+            if used.all() or not used.any():
+                continue
+            # Angles do not travel, so a loop's may come from over its seam.
+            away = np.minimum(apart, times[-1] - apart) if loop and channels is _HANGING else apart
+            nearest = np.where(used, away, np.inf).argmin(axis=1)
+            columns = [INDEX[f"{side}_{name}"] for name in channels]
+            kept[:, columns] = poses[nearest][:, columns]
+    return kept
+
+
+_HANGING = ("thigh", "thigh_out", "thigh_turn", "knee", "ankle")
+_STANDING = ("foot_x", "foot_y", "foot_z", "toe_out", "heel", "knee_out")
 
 
 def _steps(times: Curve, poses: Curve, moments: Curve, side: str) -> Curve:

@@ -49,6 +49,8 @@ class Move:
     tags: tuple[str, ...] = ()
     rests: bool = False
     """The body lies or leans on the floor, not only on its feet."""
+    lasts: Callable[[Style], float] = field(default=lambda style: 0.0, repr=False, compare=False)
+    """Seconds of one round in a style; what is drawn ends on the nearest frame."""
 
     def __post_init__(self) -> None:
         if self.category not in CATEGORIES:
@@ -79,7 +81,9 @@ def keyed(
         curve = play(timed, fps, loop=loop, lag=lag)
         return energetic(sway(curve, fps, breath=breath), style.energy)
 
-    return Move(name, category, summary, loop, draw, tags, rests)
+    return Move(
+        name, category, summary, loop, draw, tags, rests, lasts=lambda style: keys[-1][0] / style.speed
+    )
 
 
 def stepping(
@@ -100,7 +104,9 @@ def stepping(
         curve = energetic(gait(paced, fps, cycles=cycles), style.energy)
         return over(curve) if over else curve
 
-    return Move(name, category, summary, True, draw, tags)
+    return Move(
+        name, category, summary, True, draw, tags, lasts=lambda style: cycles * form.cycle / style.speed**0.5
+    )
 
 
 _TRUNK = ("bend", "lean", "twist", "nod", "tilt", "look")

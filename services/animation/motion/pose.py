@@ -6,23 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from services.animation.motion.channels import INDEX
 from services.animation.motion.figure import ANKLE, ARM, FIGURE, FOREARM, JOINTS, LEG, SHIN, THIGH, UPPER_ARM
-
-Rotations = NDArray[np.float64]
-Points = NDArray[np.float64]
+from services.animation.motion.limbs import (
+    Points,
+    Rotations,
+    arm_frame,
+    blend,
+    blend_limb,
+    evened,
+    leg_frame,
+    turned,
+    two_bones,
+)
 
 _SPINE_SHARE = {"spine": 0.3, "chest": 0.35, "upperChest": 0.35}
 _NECK_SHARE = {"neck": 0.4, "head": 0.6}
 _SIDES = (("left", "l", 1.0), ("right", "r", -1.0))
 _FINGERS = ("Index", "Middle", "Ring", "Little")
 _CURL = {"Proximal": 75.0, "Intermediate": 95.0, "Distal": 60.0}
-_STRAIGHTEST = 0.9995
-"""Share of its length to which a limb may be stretched: the rest keeps the bend's plane known."""
-_MOST_BENT = np.radians(155.0)
-"""How far knees and elbows bend."""
 _LOCAL = FIGURE.local[:, :3, 3]
 """Joints from their parents in the rest pose, metres."""
 _BALL = _LOCAL[JOINTS["leftToes"]]
@@ -30,6 +33,10 @@ _HEEL = np.array([0.0, -ANKLE, -0.05])
 """Where a foot turns on the ground, from its ankle, metres."""
 _NEAR_GROUND = 0.06
 """Ankle height over standing, leg lengths, above which the toes are free of the ground."""
+_TOES_FOLLOW = 0.05
+"""Seconds before and after the toes leave the ground over which they straighten."""
+_ARM_EASES, _LEG_EASES = 0.02, 0.1
+"""Share of its length over which a limb in the air slows down before it is straight."""
 
 _STANDING = 0.012
 """Ankle height over standing, leg lengths, up to which a foot carries."""
@@ -74,13 +81,13 @@ def about(axis: int, degrees: NDArray[np.float64]) -> Rotations:
 
 def solve(channels: NDArray[np.float64], fps: float) -> Motion:
     """Pose the figure at every row of ``channels (t, c)``."""
-    return _Solver(channels).solve(fps)
+    return _Solver(channels, fps).solve()
 
 
-def posed(channels: NDArray[np.float64]) -> tuple[Points, Rotations]:
+def posed(channels: NDArray[np.float64], fps: float) -> tuple[Points, Rotations]:
     """Return where the joints are and their world rotations, as ``place_joints`` of the solved motion."""
-    solver = _Solver(channels)
-    solver.solve(1.0)
+    solver = _Solver(channels, fps)
+    solver.solve()
     return solver.points, solver.world
 
 
@@ -105,8 +112,8 @@ def place_joints(motion: Motion) -> tuple[Points, Rotations]:
 
 
 class _Solver:
-    def __init__(self, channels: NDArray[np.float64]) -> None:
-        self.channels = channels
+    def __init__(self, channels: NDArray[np.float64], fps: float = 1.0) -> None:
+        self.channels, self.fps = channels, fps
         self.frames = len(channels)
         self.local = np.tile(np.eye(3), (self.frames, len(FIGURE.names), 1, 1))
         self.world = self.local.copy()
@@ -117,13 +124,13 @@ class _Solver:
 
     def pelvis(self) -> None:
         """Place the hips."""
-        turned = about(1, self.at("turn")) @ about(0, self.at("pitch")) @ about(2, -self.at("roll"))
-        self._set("hips", turned)
+        facing = about(1, self.at("turn")) @ about(0, self.at("pitch")) @ about(2, -self.at("roll"))
+        self._set("hips", facing)
         self.points[:, 0] = FIGURE.heads[0] + LEG * np.stack(
             [self.at("x"), self.at("y"), self.at("z")], axis=1
         )
 
-    def solve(self, fps: float) -> Motion:
+    def solve(self) -> Motion:
         """Pose the whole figure."""
         self.pelvis()
         for joint, share in _SPINE_SHARE.items():
@@ -134,8 +141,8 @@ class _Solver:
             self._arm(side, short, sign)
             self._leg(side, short, sign)
             self._fingers(side, short, sign)
-        planted = np.stack([self._carries(short, fps) for _, short, _ in _SIDES], axis=1)
-        return Motion(fps, self.local, self.points[:, 0] / LEG, planted)
+        planted = np.stack([self._carries(short, self.fps) for _, short, _ in _SIDES], axis=1)
+        return Motion(self.fps, self.local, self.points[:, 0] / LEG, planted)
 
     def _curve(self, forward: str, sideways: str, along: str, share: float) -> Rotations:
         return (
@@ -165,14 +172,14 @@ class _Solver:
 
         self._set(f"{side}Shoulder", about(2, sign * at("shrug")) @ about(1, -sign * at("reach")))
         hang = about(2, np.full(self.frames, -sign * 90.0))
-        turned = about(0, -at("swing")) @ about(2, sign * at("spread")) @ hang @ about(0, at("rotate"))
+        angled = about(0, -at("swing")) @ about(2, sign * at("spread")) @ hang @ about(0, at("rotate"))
         # The upper arm's angles are meant against the chest, not against a shrugged shoulder.
-        upper = self.world[:, JOINTS["upperChest"]] @ turned
+        upper = self.world[:, JOINTS["upperChest"]] @ angled
         lower = upper @ about(1, -sign * at("elbow"))
         grip = at("grip")
         if grip.any():
             reaching_upper, reaching_lower = self._reach(side, short, sign)
-            upper, lower = _blend_limb((upper, lower), (reaching_upper, reaching_lower), grip)
+            upper, lower = blend_limb((upper, lower), (reaching_upper, reaching_lower), grip)
         self._set_world(f"{side}UpperArm", upper)
         self._set_world(f"{side}LowerArm", lower @ about(0, at("palm")))
         self._set(f"{side}Hand", about(2, -sign * at("wrist")))
@@ -186,13 +193,19 @@ class _Solver:
         start = self.points[:, above] + self.world[:, above] @ _LOCAL[shoulder]
         level = FIGURE.heads[shoulder, 1] - FIGURE.heads[base, 1]
         across, up, ahead = (self.at(f"{short}_hand_{axis}") * ARM for axis in "xyz")
-        end = self.points[:, base] + _turn(chest, np.stack([sign * across, level + up, ahead], axis=1))
+        end = self.points[:, base] + turned(chest, np.stack([sign * across, level + up, ahead], axis=1))
         # A relaxed elbow hangs: down, a little outwards and behind.
-        pole = _turn(chest, np.tile([sign * 0.45, -1.0, -0.35], (self.frames, 1)))
-        hinge, first, second = _two_bones(
-            end - start, pole, (UPPER_ARM, FOREARM), sign * self.at(f"{short}_elbow_out")
+        pole = turned(chest, np.tile([sign * 0.45, -1.0, -0.35], (self.frames, 1)))
+        hinge, first, second = two_bones(
+            end - start,
+            pole,
+            (UPPER_ARM, FOREARM),
+            sign * self.at(f"{short}_elbow_out"),
+            chest,
+            self.fps,
+            easing=np.full(self.frames, _ARM_EASES),
         )
-        return _arm_frame(first, hinge, sign), _arm_frame(second, hinge, sign)
+        return arm_frame(first, hinge, sign), arm_frame(second, hinge, sign)
 
     def _leg(self, side: str, short: str, sign: float) -> None:
         def at(name: str) -> NDArray[np.float64]:
@@ -201,21 +214,32 @@ class _Solver:
         pelvis = self.world[:, 0]
         _, span, heading, foot = self.ankle(side, short, sign)
         facing = pelvis[:, :, 2] + heading[:, :, 2]
-        hinge, first, second = _two_bones(span, facing, (THIGH, SHIN), -sign * at("knee_out"))
-        thigh, shin = _leg_frame(first, hinge), _leg_frame(second, hinge)
+        hinge, first, second = two_bones(
+            span,
+            facing,
+            (THIGH, SHIN),
+            -sign * at("knee_out"),
+            pelvis,
+            self.fps,
+            # A foot on the ground stays where it is, however straight its leg.
+            easing=_LEG_EASES * np.clip(at("foot_y") / _NEAR_GROUND, 0.0, 1.0),
+        )
+        thigh, shin = leg_frame(first, hinge), leg_frame(second, hinge)
         free = at("free")
         if free.any():
-            turned = about(2, sign * at("thigh_out")) @ about(1, sign * at("thigh_turn"))
-            loose = pelvis @ about(0, -at("thigh")) @ turned
+            aside = about(2, sign * at("thigh_out")) @ about(1, sign * at("thigh_turn"))
+            loose = pelvis @ about(0, -at("thigh")) @ aside
             bent = loose @ about(0, at("knee"))
-            thigh, shin = _blend_limb((thigh, shin), (loose, bent), free)
-            foot = _blend(foot, bent @ about(0, at("ankle")), free)
+            thigh, shin = blend_limb((thigh, shin), (loose, bent), free)
+            foot = blend(foot, bent @ about(0, at("ankle")), free)
         self._set_world(f"{side}UpperLeg", thigh)
         self._set_world(f"{side}LowerLeg", shin)
         self._set_world(f"{side}Foot", foot)
-        # On the ground the toes stay flat while the heel rises.
+        # On the ground the toes stay flat while the heel rises; they straighten as the foot leaves.
         grounded = (1.0 - free) * np.clip(1.0 - at("foot_y") / _NEAR_GROUND, 0.0, 1.0)
-        self._set(f"{side}Toes", about(0, -at("toes") - np.maximum(at("heel"), 0.0) * grounded))
+        bent = np.maximum(at("heel"), 0.0) * grounded
+        bent = evened(bent, 2 * round(_TOES_FOLLOW * self.fps) + 1)
+        self._set(f"{side}Toes", about(0, -at("toes") - bent))
 
     def ankle(
         self, side: str, short: str, sign: float
@@ -232,7 +256,7 @@ class _Solver:
         flat = FIGURE.heads[JOINTS[f"{side}Foot"]] + offset
         # A lifted heel turns the foot about its ball, lifted toes about its heel.
         pivot = np.where(at("heel")[:, None] > 0, _BALL, _HEEL)
-        span = flat + _turn(heading, pivot) - _turn(foot, pivot) - hip
+        span = flat + turned(heading, pivot) - turned(foot, pivot) - hip
         return np.linalg.norm(span, axis=1) / LEG, span, heading, foot
 
     def _fingers(self, side: str, short: str, sign: float) -> None:
@@ -255,62 +279,3 @@ class _Solver:
             way = np.linalg.norm(np.diff(place, axis=0), axis=1) * fps
             speed = np.maximum(np.append(way, way[-1]), np.append(way[0], way))
         return np.asarray(low & (speed < _SLOWEST_STEP) & (self.at(f"{short}_free") < 0.004))
-
-
-def _turn(rotations: Rotations, points: Points) -> Points:
-    return np.asarray(np.einsum("tij,tj->ti", rotations, points))
-
-
-def _unit(vectors: Points) -> Points:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
-
-
-def _two_bones(
-    reach: Points, pole: Points, lengths: tuple[float, float], swivel: NDArray[np.float64]
-) -> tuple[Points, Points, Points]:
-    """Solve a two-bone chain that spans ``reach (t, 3)`` with its middle joint towards the pole.
-
-    Returns the hinge's axis (reach × pole) and the directions of both bones. The law of cosines
-    gives the bend; a target out of reach is met as far as the chain goes.
-    """
-    first, second = lengths
-    span = np.linalg.norm(reach, axis=1)
-    closest = np.sqrt(first**2 + second**2 + 2 * first * second * np.cos(_MOST_BENT))
-    span = np.clip(span, closest, (first + second) * _STRAIGHTEST)
-    along = _unit(reach)
-    towards = _unit(pole - along * (pole * along).sum(axis=1, keepdims=True))
-    angle = np.radians(swivel)[:, None]
-    towards = np.cos(angle) * towards + np.sin(angle) * np.cross(along, towards)
-    cos = np.clip((first**2 + span**2 - second**2) / (2 * first * span), -1.0, 1.0)[:, None]
-    upper = cos * along + np.sqrt(1.0 - cos**2) * towards
-    lower = _unit(along * span[:, None] - upper * first)
-    return np.cross(along, towards), upper, lower
-
-
-def _arm_frame(bone: Points, hinge: Points, sign: float) -> Rotations:
-    """Return the world rotation of an arm bone: its length along ±X, its hinge along ±Y."""
-    return _axes(sign * bone, sign * hinge)
-
-
-def _leg_frame(bone: Points, hinge: Points) -> Rotations:
-    """Return the world rotation of a leg bone: its length along -Y, its hinge along -X."""
-    return _axes(-hinge, -bone)
-
-
-def _axes(x: Points, y: Points) -> Rotations:
-    return np.stack([x, y, np.cross(x, y)], axis=2)
-
-
-def _blend_limb(
-    first: tuple[Rotations, Rotations], second: tuple[Rotations, Rotations], share: NDArray[np.float64]
-) -> tuple[Rotations, Rotations]:
-    """Blend the world rotations of a limb's two bones; the joint between them only ever bends."""
-    upper = _blend(first[0], second[0], share)
-    bends = [np.swapaxes(above, 1, 2) @ below for above, below in (first, second)]
-    return upper, upper @ _blend(bends[0], bends[1], share)
-
-
-def _blend(first: Rotations, second: Rotations, share: NDArray[np.float64]) -> Rotations:
-    """Blend rotations along the shortest way; ``share (t,)`` 0 gives the first."""
-    step = Rotation.from_matrix(np.swapaxes(first, 1, 2) @ second).as_rotvec() * share[:, None]
-    return np.asarray(first @ Rotation.from_rotvec(step).as_matrix())

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from maquette.geometry.rig import Skeleton
 from services.animation.retarget.bone_map import BoneMap
 from services.animation.retarget.contacts import spans
+from services.animation.retarget.flesh import Flesh
 from services.animation.retarget.frames import unit
 from services.animation.retarget.take import Vectors
 from services.animation.retarget.transfer import swing
@@ -32,6 +33,8 @@ _AS_FLAT = 0.5
 _BALL = 0.15
 _HEEL = 0.06
 """Leg lengths in front of and behind the ankle, of a foot without toes."""
+_SOLE = 0.4
+"""Share of a foot's height up to which its points are of its sole."""
 _MOST_DROP = 0.12
 """Leg lengths that the pelvis gives way at most."""
 
@@ -56,8 +59,13 @@ class Leg:
         return self.upper + self.lower
 
 
-def leg_of(skeleton: Skeleton, bones: BoneMap, side: str, body: Vectors, ground: float) -> Leg:
-    """Measure a leg; ``body`` are the body's axes and ``ground`` is where it stands along its up."""
+def leg_of(
+    skeleton: Skeleton, bones: BoneMap, side: str, body: Vectors, ground: float, flesh: Flesh | None = None
+) -> Leg:
+    """Measure a leg; ``body`` are the body's axes and ``ground`` is where it stands along its up.
+
+    A foot without toes turns on its tip and on the back of its heel, where its ``flesh`` is known.
+    """
     heads, roles = skeleton.heads, bones.roles
     thigh, shin, foot = (roles[f"{side}{part}"] for part in ("UpperLeg", "LowerLeg", "Foot"))
     upper = float(np.linalg.norm(heads[shin] - heads[thigh]))
@@ -67,7 +75,23 @@ def leg_of(skeleton: Skeleton, bones: BoneMap, side: str, body: Vectors, ground:
     size = upper + lower
     toes = roles.get(f"{side}Toes")
     ball = front * _BALL * size - up * ankle if toes is None else heads[toes] - heads[foot]
-    return Leg(thigh, shin, foot, upper, lower, ball, -front * _HEEL * size - up * ankle, ankle)
+    heel = -front * _HEEL * size - up * ankle
+    sole = _sole(flesh, foot, heads[foot], up)
+    if len(sole):
+        along = sole @ front
+        heel = front * min(float(along.min()), 0.0) - up * ankle
+        if toes is None:
+            ball = front * max(float(along.max()), 0.0) - up * ankle
+    return Leg(thigh, shin, foot, upper, lower, ball, heel, ankle)
+
+
+def _sole(flesh: Flesh | None, foot: int, head: Vectors, up: Vectors) -> Vectors:
+    """Return the points of a foot's flesh near the ground, from its ankle."""
+    places = np.zeros((0, 3)) if flesh is None else flesh.places[flesh.joints == foot] - head
+    if not len(places):
+        return places
+    heights = places @ up
+    return np.asarray(places[heights < heights.min() + _SOLE * np.ptp(heights)])
 
 
 def lock(
@@ -77,14 +101,15 @@ def lock(
     turned: Vectors,
     standing: NDArray[np.bool_],
     body: Vectors,
+    ground: float,
     *,
     rolls: bool,
 ) -> Vectors:
     """Return where an ankle goes, ``(t, 3)``, so that its foot stays where it stands.
 
     ``ankle`` is where it would be, ``height (t,)`` the height it is meant to have while it stands,
-    ``turned (t, 3, 3)`` what the foot is turned by from its rest. A foot that ``rolls`` is lifted as
-    its own heel and ball lift it, any other as it is meant to be.
+    ``turned (t, 3, 3)`` what the foot is turned by from its rest, ``ground`` where the body stands. A
+    foot that ``rolls`` is lifted as its own heel and ball lift it, any other as it is meant to be.
     """
     up, front = body[:, 1], body[:, 2]
     pitch = np.degrees(np.arcsin(np.clip(-(turned @ front) @ up, -1.0, 1.0)))
@@ -102,14 +127,18 @@ def lock(
         base = ankle[calm] + up * (height[calm] - ankle[calm] @ up)
         turning = turned[calm] - turned[within]
         locked = base + np.einsum("tij,tj->ti", turning, pivot[within])
-        if not rolls:
-            locked += (height[within] - locked @ up)[:, None] * up
+        lifted = height[within]
+        if rolls:
+            # What it turns on is as high over the ground as when the body stands.
+            rolled = np.einsum("tij,tj->ti", turned[within], pivot[within])
+            lifted = ground + leg.ankle + (pivot[within] - rolled) @ up
+        locked += (lifted - locked @ up)[:, None] * up
         offset[within] = locked - ankle[within]
-    _fade(offset, held)
+    fade(offset, held)
     return np.asarray(ankle + offset)
 
 
-def _fade(offset: Vectors, held: list[tuple[int, int]]) -> None:
+def fade(offset: Vectors, held: list[tuple[int, int]]) -> None:
     """Carry the offsets of contacts smoothly through the swings between them."""
     if not held:
         return

@@ -12,6 +12,7 @@ from maquette.geometry.errors import MeshError
 from maquette.geometry.rig import Clip, Skeleton
 from services.animation.motion.figure import FIGURE
 from services.animation.motion.pose import Motion, place_joints
+from services.animation.motion.quadruped import QUADRUPED, QuadrupedMotion
 
 Vectors = NDArray[np.float64]
 LEAST_FPS, MOST_FPS = 1.0, 240.0
@@ -23,7 +24,8 @@ _MOST_FRAMES = 72_000
 class Take:
     """``turns (t, j, 3, 3)`` and ``points (t, j, 3)``: the joints' rotations and places in the world.
 
-    ``planted (t, 2)`` tells when the left and right foot carry weight, None where nobody knows.
+    ``planted (t, 2)`` tells when the left and right foot carry weight, None where nobody knows; of the
+    figure on four legs ``(t, 4)``, in the order of its legs.
     ``skeleton`` is in its rest pose. ``loop`` means that the last pose is the first again, moved on.
     """
 
@@ -46,8 +48,13 @@ def check_fps(fps: float) -> None:
         raise MeshError(f"Clips are made at {LEAST_FPS:g} to {MOST_FPS:g} frames per second, not {fps:g}.")
 
 
-def take_of_motion(motion: Motion, *, loop: bool) -> Take:
-    """Return a motion of our own figure as a take."""
+def take_of_motion(motion: Motion | QuadrupedMotion, *, loop: bool) -> Take:
+    """Return a motion of one of our own figures as a take."""
+    if isinstance(motion, QuadrupedMotion):
+        turns = motion.rotations.copy()
+        for joint in range(1, len(QUADRUPED.names)):
+            turns[:, joint] = turns[:, QUADRUPED.parents[joint]] @ motion.rotations[:, joint]
+        return Take(QUADRUPED, motion.fps, turns, motion.points, motion.planted, loop)
     points, turns = place_joints(motion)
     return Take(FIGURE, motion.fps, turns, points, motion.planted, loop)
 

@@ -63,10 +63,13 @@ def carry_over(
             span = unit(skeleton.heads[to_end] - skeleton.heads[to_joint])
             turned = swing(turned @ span, meant) @ turned
         turns[to_joint] = turned @ skeleton.rest[to_joint, :3, :3]
-    _spread(take, (source.hips, *source.spine), skeleton, (target.hips, *target.spine), across, turns)
+    chains = [((source.hips, *source.spine), (target.hips, *target.spine))]
     if "head" in shared:
-        chain = (source.roles["chest"], *source.neck), (target.roles["chest"], *target.neck)
-        _spread(take, chain[0], skeleton, chain[1], across, turns)
+        chains.append(((source.roles["chest"], *source.neck), (target.roles["chest"], *target.neck)))
+    rest = take.skeleton.rest[:, :3, :3]
+    for theirs_chain, ours_chain in chains:
+        deltas = [across @ take.turns[:, joint] @ rest[joint].T @ across.T for joint in theirs_chain]
+        spread(deltas, skeleton, ours_chain, turns)
     for side in SIDES:
         _bend_elbow(skeleton, target, side, turns, to_axes)
     return Carried(turns, across)
@@ -101,21 +104,17 @@ def swing(now: Vectors, meant: Vectors) -> Vectors:
     return np.asarray(np.eye(3) + skew + skew @ skew * factor[..., None, None])
 
 
-def _spread(
-    take: Take,
-    source: tuple[int, ...],
-    skeleton: Skeleton,
-    target: tuple[int, ...],
-    across: Vectors,
-    turns: dict[int, Vectors],
+def spread(
+    deltas: list[Vectors], skeleton: Skeleton, target: tuple[int, ...], turns: dict[int, Vectors]
 ) -> None:
-    """Turn a chain as another with any number of joints is turned, in equal shares from end to end."""
-    rest = take.skeleton.rest[:, :3, :3]
-    deltas = [across @ take.turns[:, joint] @ rest[joint].T @ across.T for joint in source]
+    """Turn a chain as another with any number of joints is turned, in equal shares from end to end.
+
+    ``deltas (t, 3, 3)`` is what each joint of the other is turned by from its rest.
+    """
     for number, joint in enumerate(target[1:], 1):
-        place = number / (len(target) - 1) * (len(source) - 1)
-        low = min(int(place), max(len(source) - 2, 0))
-        share, high = place - low, min(low + 1, len(source) - 1)
+        place = number / (len(target) - 1) * (len(deltas) - 1)
+        low = min(int(place), max(len(deltas) - 2, 0))
+        share, high = place - low, min(low + 1, len(deltas) - 1)
         step = Rotation.from_matrix(np.swapaxes(deltas[low], 1, 2) @ deltas[high]).as_rotvec()
         turned = deltas[low] @ Rotation.from_rotvec(share * step).as_matrix()
         turns[joint] = turned @ skeleton.rest[joint, :3, :3]

@@ -25,6 +25,10 @@ SLIP = 0.105
 """Metres a second that the stiller end of a planted foot may move (0.2 % of stature a frame at 30 fps)."""
 CLOSEST = 4.0
 """Degrees between two moves."""
+JUMP = 30.0
+"""Degrees that a joint may turn in one frame of 30 a second beyond both frames beside it."""
+JERK = 0.5
+"""Metres by which a joint's step may change from one frame of 30 a second to the next."""
 EVERY = sorted(MOVES)
 
 
@@ -202,3 +206,35 @@ def test_walks_and_runs_get_somewhere() -> None:
     for move in moves_that_travel():
         root = played(move.name)[0].root
         assert move.name in still or np.linalg.norm(root[-1, [0, 2]] - root[0, [0, 2]]) > 0.3
+
+
+def extra_turn(motion: Motion, *, loop: bool) -> NDArray[np.float64]:
+    """Return by how much each joint turns further in one frame than in both of its neighbours, degrees."""
+    relative = np.swapaxes(motion.rotations[:-1], 2, 3) @ motion.rotations[1:]
+    cosine = (np.trace(relative, axis1=2, axis2=3) - 1.0) / 2.0
+    turn = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
+    if loop:
+        turn = np.concatenate([turn, turn[:2]])
+    return np.asarray(turn[1:-1] - np.maximum(turn[:-2], turn[2:]))
+
+
+def acceleration(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how much a joint's step changes from one frame to the next, metres."""
+    return np.asarray(np.linalg.norm(np.diff(points, 2, axis=0), axis=2))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_joint_jumps_in_a_single_frame(name: str) -> None:
+    motion = MOVES[name].perform(30.0)
+    assert extra_turn(motion, loop=MOVES[name].loop).max() <= JUMP
+    assert acceleration(place_joints(motion)[0]).max() <= JERK
+    assert np.linalg.det(motion.rotations) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_jump_of_a_single_frame_is_found() -> None:
+    motion = MOVES["idle"].perform(30.0)
+    flipped = motion.rotations.copy()
+    about = np.array([[np.cos(1.0), 0.0, np.sin(1.0)], [0.0, 1.0, 0.0], [-np.sin(1.0), 0.0, np.cos(1.0)]])
+    flipped[40:, JOINTS["leftUpperArm"]] = flipped[40:, JOINTS["leftUpperArm"]] @ about
+    jumping = Motion(motion.fps, flipped, motion.root, motion.planted)
+    assert extra_turn(jumping, loop=False).max() > JUMP

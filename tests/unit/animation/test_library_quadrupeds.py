@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.animation.library.quadrupeds import MOVES
+from services.animation.library.quadrupeds import QUADRUPED_MOVES as MOVES
 from services.animation.motion.quadruped import JOINTS, LEGS, QUADRUPED
 
 FPS = 30.0
@@ -13,7 +13,7 @@ PAWS = [JOINTS[f"{leg}Foot"] for leg in LEGS]
 
 
 def test_there_are_the_motions_of_a_body_on_four_legs() -> None:
-    assert set(MOVES) == {"idle", "walk", "trot", "gallop", "sit"}
+    assert set(MOVES) == {f"quadruped_{name}" for name in ("idle", "walk", "trot", "gallop", "sit")}
 
 
 @pytest.mark.parametrize("name", sorted(MOVES))
@@ -52,7 +52,7 @@ def test_loops_close_up_to_their_travel(name: str) -> None:
 
 
 def test_a_trot_moves_diagonal_legs_together_and_a_walk_has_three_paws_down() -> None:
-    trot, walk = MOVES["trot"].perform(FPS), MOVES["walk"].perform(FPS)
+    trot, walk = MOVES["quadruped_trot"].perform(FPS), MOVES["quadruped_walk"].perform(FPS)
     left_back, left_front, right_back, right_front = trot.planted.T
     assert (left_back == right_front).mean() > 0.9 and (right_back == left_front).mean() > 0.9
     assert walk.planted.sum(axis=1).mean() > 2.0 > trot.planted.sum(axis=1).mean()
@@ -61,6 +61,6 @@ def test_a_trot_moves_diagonal_legs_together_and_a_walk_has_three_paws_down() ->
 def test_faster_gaits_cover_more_ground() -> None:
     paces = []
     for name in ("walk", "trot", "gallop"):
-        motion = MOVES[name].perform(FPS)
+        motion = MOVES[f"quadruped_{name}"].perform(FPS)
         paces.append(float(motion.root[-1, 2] - motion.root[0, 2]) * FPS / (len(motion.root) - 1))
     assert paces[0] < 0.6 * paces[1] and paces[1] < 0.6 * paces[2]

@@ -105,6 +105,11 @@ def test_clips_can_be_had_without_the_mesh(tmp_path: Path, character: bytes) -> 
     assert clips_in(data) == ["march"]
 
 
+def test_pictures_can_be_left_out(tmp_path: Path, character: bytes) -> None:
+    result = animate(tmp_path, character, motions=["30"], no_pictures=True)
+    assert [output.role for output in result.outputs] == ["mesh"]
+
+
 def test_a_clip_of_ones_own_is_taken_over(tmp_path: Path, character: bytes) -> None:
     own = delivered(animate(tmp_path / "a", character, motions=["march"], clip_only=True))
     result = animate(tmp_path / "b", character, clip=("own.glb", own))
