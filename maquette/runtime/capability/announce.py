@@ -5,18 +5,37 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import grpc
 
 from maquette.api.jobs.v1 import jobs_pb2 as pb
 from maquette.api.jobs.v1.jobs_pb2_grpc import NodeServiceStub
-from maquette.runtime.capability.node import Node
 from maquette.runtime.rpc.channel import open_channel
 from maquette.runtime.settings import Settings
 from maquette.runtime.telemetry import get_logger
 
 _BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0)
 _log = get_logger()
+
+
+class Node(Protocol):
+    """What is announced."""
+
+    def state(self) -> pb.Node:
+        """Return the state now."""
+
+    def listen(self) -> asyncio.Event:
+        """Return an event that is set at every change, until it is forgotten."""
+
+    def forget(self, changed: asyncio.Event) -> None:
+        """Set it no more."""
+
+    def drain(self) -> None:
+        """Take no new task."""
+
+    def unload(self, engine_id: str) -> None:
+        """Give back the memory of an engine."""
 
 
 @asynccontextmanager

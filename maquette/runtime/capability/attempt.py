@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
-
-from google.protobuf import struct_pb2
 
 from maquette.api.capability.v1 import capability_pb2 as pb
 from maquette.runtime.capability.events import EventQueue
@@ -26,6 +25,7 @@ from maquette.runtime.sandbox.errors import RemoteFailure, TimedOut
 from maquette.runtime.sandbox.pool import Lease
 from maquette.runtime.sandbox.worker import WorkerProcess
 from maquette.runtime.sandbox.workspace import CallFolder
+from maquette.runtime.structs import from_struct, to_struct
 from maquette.runtime.telemetry import get_logger
 
 _RUN = "maquette.runtime.capability.engines:run"
@@ -35,14 +35,13 @@ _log = get_logger()
 _T = TypeVar("_T")
 
 
-@dataclass(slots=True)
-class Attempt:
+@dataclass(slots=True, kw_only=True)
+class Attempt(ABC):
     """One attempt. Run :meth:`run` as a task; read :attr:`events`; set :attr:`cancelled` to stop it."""
 
     request: pb.RunRequest
     engine: EngineDescription
     parameters: dict[str, Any]
-    lease: Lease
     blobs: Blobs
     seconds: float
     """Time until the deadline."""
@@ -53,6 +52,8 @@ class Attempt:
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     node_stops: bool = False
     """It is cancelled because the node goes: another node shall run the task."""
+    discarded: bool = False
+    """It is cancelled for good: no attempt of the task will follow."""
     failure: MaquetteError | None = None
     """How it ended, when it did not succeed; set before the events end."""
     outcome: str = ""
@@ -65,8 +66,7 @@ class Attempt:
         self.events.put(pb.RunResponse(accepted=accepted))
         deadline = asyncio.get_running_loop().time() + self.seconds
         try:
-            worker = await self._unless_stopped(self.lease.worker(), deadline)
-            await self._on(worker, deadline)
+            await self._work(deadline)
             self.outcome = "OK"
         except MaquetteError as error:
             self._failed(error)
@@ -74,8 +74,16 @@ class Attempt:
             _log.error("run failed in the node", task_id=self.request.task_id, exc_info=error)
             self._failed(Internal("internal error"))
         finally:
-            self.lease.release()
+            self._release()
             self.events.close()
+
+    @abstractmethod
+    async def _work(self, deadline: float) -> None:
+        """Do the work and put the result among the events. Raises what it failed with."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Give back the slot."""
 
     def _failed(self, error: MaquetteError) -> None:
         if isinstance(error, RemoteFailure):
@@ -92,23 +100,12 @@ class Attempt:
             error = Unavailable("the node is stopping", reason="NODE_LOST")
         self.failure, self.outcome = error, error.reason
 
-    async def _on(self, worker: WorkerProcess, deadline: float) -> None:
-        folder = await asyncio.to_thread(worker.room.call)
-        try:
-            inputs = await self._unless_stopped(self._fetch(folder), deadline)
-            outcome = await self._call(worker, folder, inputs, deadline)
-            self.peak_mib = outcome.peak_mib
-            result = await self._unless_stopped(self._store(folder, outcome.value), deadline)
-            self.events.put(pb.RunResponse(result=result))
-        finally:
-            await asyncio.to_thread(folder.remove)
-
-    async def _fetch(self, folder: CallFolder) -> list[dict[str, str]]:
+    async def _fetch(self, folder: Path) -> list[dict[str, Any]]:
         files = []
         for index, given in enumerate(self.request.inputs):
             # The client's name of a file is for people; the name on disk is ours.
             suffix = PurePosixPath(given.filename).suffix
-            target = folder.inputs / f"{index}{suffix.lower() if _SUFFIX.fullmatch(suffix) else ''}"
+            target = folder / f"{index}{suffix.lower() if _SUFFIX.fullmatch(suffix) else ''}"
             await self.blobs.fetch(self.request.grant, given.digest, given.size, target)
             files.append(
                 {
@@ -116,38 +113,17 @@ class Attempt:
                     "path": str(target),
                     "media_type": given.media_type,
                     "filename": given.filename,
+                    "meta": from_struct(given.meta),
                 }
             )
         return files
-
-    async def _call(
-        self, worker: WorkerProcess, folder: CallFolder, inputs: list[dict[str, str]], deadline: float
-    ) -> Outcome:
-        payload = {
-            "engine_id": self.engine.id,
-            "feature": self.request.feature,
-            "parameters": self.parameters,
-            "inputs": inputs,
-            "seed": self.request.seed,
-        }
-        return await worker.call(
-            _RUN,
-            payload,
-            folder,
-            timeout=deadline - asyncio.get_running_loop().time(),
-            memory_mib=self.engine.memory_mib,
-            grace=self.grace,
-            reports=True,
-            on_event=self.events.hear,
-            cancelled=self.cancelled,
-        )
 
     async def _store(self, folder: CallFolder, value: Any) -> pb.RunResponse.Result:
         result = pb.RunResponse.Result(
             model_used=self.engine.id, requested_model=self.request.requested_model
         )
         try:
-            result.info.CopyFrom(_struct(value["info"]))
+            result.info.CopyFrom(to_struct(dict(value["info"])))
             result.warnings.extend(str(warning)[:2000] for warning in value["warnings"])
             outputs = list(value["outputs"])[:_MAX_OUTPUTS]
             names = {Path(output["path"]).name for output in outputs}
@@ -183,10 +159,56 @@ class Attempt:
                 await asyncio.wait((task,))
 
 
-def _struct(values: Any) -> struct_pb2.Struct:
-    struct = struct_pb2.Struct()
-    struct.update(dict(values))
-    return struct
+@dataclass(slots=True, kw_only=True)
+class LocalAttempt(Attempt):
+    """An attempt whose engine runs in a worker of this node."""
+
+    lease: Lease | None = None
+
+    async def _work(self, deadline: float) -> None:
+        lease = await self._slot(deadline)
+        worker = await self._unless_stopped(lease.worker(), deadline)
+        folder = await asyncio.to_thread(worker.room.call)
+        try:
+            inputs = await self._unless_stopped(self._fetch(folder.inputs), deadline)
+            outcome = await self._call(worker, folder, inputs, deadline)
+            self.peak_mib = outcome.peak_mib
+            result = await self._unless_stopped(self._store(folder, outcome.value), deadline)
+            self.events.put(pb.RunResponse(result=result))
+        finally:
+            await asyncio.to_thread(folder.remove)
+
+    async def _slot(self, deadline: float) -> Lease:
+        """Return the slot, which is taken before the attempt is made."""
+        if self.lease is None:
+            raise RuntimeError("a run without a slot")
+        return self.lease
+
+    async def _call(
+        self, worker: WorkerProcess, folder: CallFolder, inputs: list[dict[str, Any]], deadline: float
+    ) -> Outcome:
+        payload = {
+            "engine_id": self.engine.id,
+            "feature": self.request.feature,
+            "parameters": self.parameters,
+            "inputs": inputs,
+            "seed": self.request.seed,
+        }
+        return await worker.call(
+            _RUN,
+            payload,
+            folder,
+            timeout=deadline - asyncio.get_running_loop().time(),
+            memory_mib=self.engine.memory_mib,
+            grace=self.grace,
+            reports=True,
+            on_event=self.events.hear,
+            cancelled=self.cancelled,
+        )
+
+    def _release(self) -> None:
+        if self.lease is not None:
+            self.lease.release()
 
 
 def _output(output: dict[str, Any], digest: str, size: int) -> pb.TaskOutput:
@@ -197,5 +219,5 @@ def _output(output: dict[str, Any], digest: str, size: int) -> pb.TaskOutput:
         media_type=output["media_type"],
         filename=Path(output["path"]).name,
         ordinal=output["ordinal"],
-        meta=_struct(output["meta"]),
+        meta=to_struct(dict(output["meta"])),
     )

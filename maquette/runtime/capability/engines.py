@@ -129,6 +129,7 @@ def _plain(description: EngineDescription) -> dict[str, Any]:
         "description": description.description,
         "unavailable": description.unavailable,
         "missing_formats": dict(description.missing_formats),
+        "pending_formats": dict(description.pending_formats),
     }
 
 
@@ -177,7 +178,7 @@ def run(
     engine_id: str,
     feature: str,
     parameters: Mapping[str, Any],
-    inputs: Sequence[Mapping[str, str]],
+    inputs: Sequence[Mapping[str, Any]],
     seed: int,
     report: Report,
 ) -> dict[str, Any]:
@@ -188,9 +189,14 @@ def run(
         _loaded.add(engine_id)
     workdir = Path.cwd()
     files = tuple(
-        InputFile(file["role"], Path(file["path"]), file["media_type"], file["filename"]) for file in inputs
+        InputFile(file["role"], Path(file["path"]), file["media_type"], file["filename"], file["meta"])
+        for file in inputs
     )
-    result = engine.run(EngineRequest(feature, parameters, files, workdir, seed), report)
+    return plain_result(engine.run(EngineRequest(feature, parameters, files, workdir, seed), report), workdir)
+
+
+def plain_result(result: EngineResult, workdir: Path) -> dict[str, Any]:
+    """Return a result as plain values, its files named as they lie in the working folder."""
     return {
         "outputs": [
             {

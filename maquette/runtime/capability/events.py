@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
 from maquette.api.capability.v1 import capability_pb2 as pb
+from maquette.runtime.structs import to_struct
 
 _MAX_WAITING = 64
 _MAX_LOGS = 200
@@ -63,6 +65,10 @@ class EventQueue:
         if self._waiting and self._waiting[-1].HasField("progress"):
             self._waiting.pop()
         self.put(pb.RunResponse(progress=progress))
+
+    def note(self, state: Mapping[str, Any]) -> None:
+        """Add what the next attempt of the task shall know."""
+        self.put(pb.RunResponse(checkpoint=pb.RunResponse.Checkpoint(state=to_struct(state))))
 
     def close(self) -> None:
         """End the queue after what is in it."""

@@ -17,4 +17,5 @@ RUN_PEAK_MIB = Histogram(
     ("capability", "feature"),
     buckets=(128, 256, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384),
 )
+REMOTE = Gauge("maquette_capability_remote_runs", "Runs that wait for a remote provider.", ("capability",))
 BUSY = Gauge("maquette_capability_busy_slots", "Slots that run a task.", ("capability",))

@@ -10,11 +10,14 @@ from typing import Any
 from maquette.api.capability.v1 import capability_pb2 as pb
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.runtime.capability import metrics
-from maquette.runtime.capability.attempt import Attempt
+from maquette.runtime.capability.attempt import Attempt, LocalAttempt
 from maquette.runtime.capability.parameters import unpack_parameters
+from maquette.runtime.capability.provision import MOST_WAITING, Provision, WaitingAttempt
+from maquette.runtime.capability.remotes import Remotes
 from maquette.runtime.capability.table import EngineTable
 from maquette.runtime.capability.transfer import Blobs
 from maquette.runtime.clock import Clock
+from maquette.runtime.engine import EngineDescription, EngineKind
 from maquette.runtime.errors import ResourceExhausted
 from maquette.runtime.sandbox.pool import Lease, SandboxPool
 from maquette.runtime.settings import CapabilitySettings
@@ -38,16 +41,23 @@ class Node:
         settings: CapabilitySettings,
         clock: Clock,
         blobs: Blobs,
+        remotes: Remotes,
+        provision: Provision | None = None,
     ) -> None:
         self.name = name
         self.id = node_id
         self.address = address
         self.table = EngineTable()
+        self.told: dict[str, Any] = {}
+        """What the further steps of starting workers returned, by target; the last word counts."""
         self.draining = False
         self._settings = settings
         self._clock = clock
         self._blobs = blobs
         self._pool: SandboxPool | None = None
+        self._remotes = remotes
+        self._provision = provision
+        self.table.added([engine.describe() for engine in remotes.engines])
         self._started = clock.now()
         self._attempts: dict[asyncio.Task[None], Attempt] = {}
         self._listeners: set[asyncio.Event] = set()
@@ -61,6 +71,8 @@ class Node:
             self.table.described(value)
         elif target == LOAD:
             self.table.loaded(value)
+        else:
+            self.told[target] = value
         self.changed()
 
     def use(self, pool: SandboxPool) -> None:
@@ -79,14 +91,18 @@ class Node:
     def state(self) -> jobs_pb2.Node:
         """Return what the node announces."""
         failure = self.pool.failure
+        # What waits for a provision takes no slot of the others.
+        waiting = self._waiting
         node = jobs_pb2.Node(
             id=self.id,
             capability=self.name,
             address=self.address,
-            slots=len(self.pool.seats),
-            busy=self.pool.busy,
+            slots=len(self.pool.seats) + waiting,
+            busy=self.pool.busy + waiting,
             engines=[row.to_proto(failure) for row in self.table.rows.values()],
             draining=self.draining,
+            remote_slots=self._remotes.slots if self._remotes.engines else 0,
+            remote_busy=self._remotes.busy,
         )
         node.start_time.FromDatetime(self._started)
         return node
@@ -109,33 +125,62 @@ class Node:
     # -- runs
 
     def start(self, request: pb.RunRequest) -> Attempt:
-        """Start an attempt on a free slot.
+        """Start an attempt on a free slot of the engine's kind.
 
         Raises InvalidArgument for what this node does not offer, Unavailable for an engine that
         cannot run here, ResourceExhausted (NODE_BUSY) when no slot is free or the node drains.
         """
         engine = self.table.choose(request.engine_id, request.feature)
         parameters = unpack_parameters(request.parameters)
-        seconds = self._seconds_left(request)
-        lease = None if self.draining else self.pool.try_acquire()
-        if lease is None:
+        common: dict[str, Any] = {
+            "request": request,
+            "engine": engine,
+            "parameters": parameters,
+            "blobs": self._blobs,
+            "seconds": self._seconds_left(request),
+            "grace": self._settings.kill_after_seconds,
+        }
+        attempt = None if self.draining else self._attempt(engine, common)
+        if attempt is None:
             raise ResourceExhausted("every slot of the node is taken", reason="NODE_BUSY")
-        attempt = Attempt(
-            request=request,
-            engine=engine,
-            parameters=parameters,
-            lease=lease,
-            blobs=self._blobs,
-            seconds=seconds,
-            grace=self._settings.kill_after_seconds,
-            worker_name=f"{self.name}-{self.id[:8]}-{lease.index}",
-        )
         task = asyncio.create_task(self._follow(attempt))
         self._attempts[task] = attempt
         task.add_done_callback(self._attempts.pop)
-        metrics.BUSY.labels(self.name).set(self.pool.busy)
+        self._count()
         self.changed()
         return attempt
+
+    def _count(self) -> None:
+        metrics.BUSY.labels(self.name).set(self.pool.busy)
+        metrics.REMOTE.labels(self.name).set(self._remotes.busy)
+
+    @property
+    def _waiting(self) -> int:
+        return sum(isinstance(a, WaitingAttempt) and a.lease is None for a in self._attempts.values())
+
+    def _attempt(self, engine: EngineDescription, common: dict[str, Any]) -> Attempt | None:
+        """Return an attempt that has a slot; None when there is none."""
+        name = f"{self.name}-{self.id[:8]}"
+        if engine.kind is EngineKind.PROVIDER:
+            return self._remotes.attempt(self.pool, worker_name=f"{name}-remote", **common)
+        if self._provision is not None and self._provision.needed(common["request"], common["parameters"]):
+            if self._waiting >= MOST_WAITING:
+                return None
+            return WaitingAttempt(
+                pool=self.pool, provision=self._provision, worker_name=f"{name}-waiting", **common
+            )
+        lease = self.pool.try_acquire()
+        return LocalAttempt(lease=lease, worker_name=f"{name}-{lease.index}", **common) if lease else None
+
+    async def discard(self, request: pb.DiscardRequest) -> None:
+        """Give up what a task's attempts hold elsewhere: no attempt will follow."""
+        here = [a for a in self._attempts.values() if a.request.task_id == request.task_id]
+        for attempt in here:
+            # It gives up by itself: only it knows what is on its way at this moment.
+            attempt.discarded = True
+            attempt.cancelled.set()
+        if not here:
+            await self._remotes.discard(request)
 
     def _seconds_left(self, request: pb.RunRequest) -> float:
         longest = self._settings.max_run_seconds
@@ -155,8 +200,8 @@ class Node:
             metrics.RUN_SECONDS.labels(self.name, feature).observe(seconds)
             if attempt.peak_mib:
                 metrics.RUN_PEAK_MIB.labels(self.name, feature).observe(attempt.peak_mib)
-            metrics.BUSY.labels(self.name).set(self.pool.busy)
-            if attempt.outcome == "OK":
+            self._count()
+            if attempt.outcome == "OK" and isinstance(attempt, LocalAttempt):
                 self.table.set_loaded(attempt.engine.id, loaded=True)
             _log.info(
                 "run ended",
@@ -203,13 +248,8 @@ class Node:
             lease.release()
             self.changed()
 
-    def renew(self) -> None:
+    async def renew(self) -> None:
         """Replace every worker by a fresh one as soon as it is idle: what it may load has changed."""
-        task = asyncio.create_task(self._renew(), name="renew workers")
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
-
-    async def _renew(self) -> None:
         leases: list[Lease] = []
         try:
             # Each is held until all are had, so that none is met twice.

@@ -44,6 +44,13 @@ class CapabilityServicer(CapabilityServiceServicer):
         finally:
             attempt.cancelled.set()
 
+    async def Discard(  # noqa: N802
+        self, request: pb.DiscardRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DiscardResponse:
+        """Give up what a task's attempts hold elsewhere."""
+        await self._node.discard(request)
+        return pb.DiscardResponse()
+
     def _heartbeat(self, request: pb.RunRequest) -> float:
         longest = self._settings.heartbeat_seconds
         asked: float = request.heartbeat.ToTimedelta().total_seconds()

@@ -47,6 +47,7 @@ class Row:
             reason=failure or about.unavailable,
             description=about.description,
             missing_formats=about.missing_formats,
+            pending_formats=about.pending_formats,
         )
 
 
@@ -71,9 +72,14 @@ class EngineTable:
                 rank=plain["rank"],
                 unavailable=plain["unavailable"],
                 missing_formats=plain["missing_formats"],
+                pending_formats=plain["pending_formats"],
             )
             before = self.rows.get(about.id)
             self.rows[about.id] = Row(about, before is not None and before.loaded)
+
+    def added(self, descriptions: Iterable[EngineDescription]) -> None:
+        """Take in engines that run in no worker."""
+        self.rows.update({about.id: Row(about) for about in descriptions})
 
     def loaded(self, reasons: Mapping[str, str]) -> None:
         """Take in what :func:`maquette.runtime.capability.engines.load` returned."""

@@ -19,7 +19,13 @@ def packed(message: object) -> any_pb2.Any:
 
 def test_message_gives_proto_names_and_defaults() -> None:
     told = unpack_parameters(packed(meshgen_pb2.ImageToMesh(output_format="glb")))
-    assert told == {"output_format": "glb", "texture_resolution": 0, "quality": "", "views": []}
+    assert told == {
+        "output_format": "glb",
+        "texture_resolution": 0,
+        "quality": "",
+        "views": [],
+        "pose": "",
+    }
 
 
 def test_numbers_enums_and_nested_messages_keep_their_kind() -> None:

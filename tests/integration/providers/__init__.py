@@ -1,0 +1,1 @@
+"""Remote engines in real nodes, before fakes of their providers."""
