@@ -6,15 +6,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from maquette.api.animation.v1 import animation_pb2  # noqa: F401 — registers the parameters' types
-from maquette.runtime.capability.serve import serve_capability
+from maquette.runtime.fbx import serve_with_fbx
 from maquette.runtime.service import ServiceContext, run_service
+from services.animation.engines import remote_engines
+from services.animation.motions import LIST, MotionLibrary
 
 
 @asynccontextmanager
 async def build(context: ServiceContext) -> AsyncIterator[None]:
-    """Serve the engines of animation until the process is told to stop."""
-    async with serve_capability(context, "services.animation.engines:engines"):
-        yield
+    """Serve the engines of animation and the library they play until the process is told to stop."""
+    library = MotionLibrary(context.settings)
+    remote = remote_engines(context.settings)
+    async with serve_with_fbx(
+        context, "services.animation.engines", first=(LIST,), further=(library.join,), remote=remote
+    ):
+        try:
+            yield
+        finally:
+            await library.close()
 
 
 def main() -> None:

@@ -14,6 +14,8 @@ from maquette.runtime.engine import EngineDescription, EngineKind, EngineRequest
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from maquette.geometry.codecs.fbx import FbxWorker
+
 ENGINE_ID = "motion_library"
 FEATURE = "animate"
 INPUT_FORMATS = ("glb", "gltf", "bvh")
@@ -29,28 +31,43 @@ _NEEDS = {
 
 
 class MotionLibrary:
-    """The embedded engine that always works: no captured data, no GPU."""
+    """The embedded engine that always works: no captured data, no GPU.
 
-    def __init__(self) -> None:
+    ``fbx`` is the Blender worker, for FBX; None does without.
+    """
+
+    def __init__(self, fbx: FbxWorker | None = None) -> None:
+        self._fbx = fbx
+        self._blender: Any = None
         self._pipeline: ModuleType | None = None
 
     def describe(self) -> EngineDescription:
         """Describe the engine without loading it."""
         missing = [package for module, package in _NEEDS.items() if importlib.util.find_spec(module) is None]
+        no_fbx = self._fbx.missing() if self._fbx else "FBX needs the Blender worker, which is not here"
+        fbx = () if no_fbx else ("fbx",)
+        pending = self._fbx.pending() if self._fbx else ""
         return EngineDescription(
             id=ENGINE_ID,
             kind=EngineKind.EMBEDDED,
             features=(FEATURE,),
-            input_formats=INPUT_FORMATS,
-            output_formats=OUTPUT_FORMATS,
+            input_formats=(*INPUT_FORMATS, *fbx),
+            output_formats=(*OUTPUT_FORMATS, *fbx),
             memory_mib=2048,
             description="Plays motions of its library, or the client's own, on rigged characters.",
             unavailable=f"Missing Python packages: {', '.join(missing)}" if missing else "",
+            missing_formats={"fbx": no_fbx} if no_fbx else {},
+            pending_formats={"fbx": pending} if pending else {},
         )
 
     def load(self) -> None:
-        """Import the pipeline and the library."""
-        self._pipeline = importlib.import_module(f"{__name__}.pipeline")
+        """Import pipeline and library, and hold Blender open: later this process may not walk to it."""
+        pipeline = importlib.import_module(f"{__name__}.pipeline")
+        if self._blender is None and self._fbx is not None and self._fbx.installed():
+            from maquette.geometry.codecs.fbx import Blender
+
+            self._blender = Blender.open(self._fbx.folder)
+        self._pipeline = pipeline
 
     def run(self, request: EngineRequest, report: Report) -> EngineResult:
         """Animate the input ``mesh``.
@@ -61,7 +78,7 @@ class MotionLibrary:
         if self._pipeline is None:
             self.load()
         pipeline: Any = self._pipeline
-        result: EngineResult = pipeline.run(request, report)
+        result: EngineResult = pipeline.run(request, report, self._blender)
         return result
 
     def unload(self) -> None:

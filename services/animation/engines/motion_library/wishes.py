@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from maquette.runtime.errors import InvalidArgument
-from services.animation.library import MOVES
+from services.animation.library import NAMED
 from services.animation.library.ids import Match, UnknownMotionError, entry
+from services.animation.library.quadrupeds import QuadrupedMove
 from services.animation.motion.moods import MOODS
 from services.animation.motion.moves import PLAIN, Move, Style
 
 MOST_MOTIONS = 32
-FORMATS = ("glb",)
+FORMATS = ("glb", "fbx")
+FILES = ("one", "each")
 _FPS = 30.0
 _LEAST_FPS, _MOST_FPS = 1.0, 240.0
 _SPEEDS = (0.25, 4.0)
@@ -27,7 +29,7 @@ class Wish:
     """One motion of the library as it is to be played, and what its client should know."""
 
     name: str
-    move: Move
+    move: Move | QuadrupedMove
     style: Style
     in_place: bool
     warning: str = ""
@@ -43,6 +45,8 @@ class Wishes:
     """For the client's own clips."""
     clip_only: bool
     keep_clips: bool
+    output_format: str = "glb"
+    each_in_a_file: bool = False
 
 
 def read_wishes(given: Mapping[str, Any], *, own_clip: bool) -> Wishes:
@@ -54,6 +58,9 @@ def read_wishes(given: Mapping[str, Any], *, own_clip: bool) -> Wishes:
         raise InvalidArgument(f"A file takes at most {MOST_MOTIONS} motions.")
     if given.get("output_format") not in FORMATS:
         raise InvalidArgument(f"output_format must be one of {', '.join(FORMATS)}.")
+    files = given.get("files") or FILES[0]
+    if files not in FILES:
+        raise InvalidArgument(f"files must be one of {', '.join(FILES)}.")
     fps = float(given.get("fps") or _FPS)
     if not _LEAST_FPS <= fps <= _MOST_FPS:
         raise InvalidArgument(f"fps must be from {_LEAST_FPS:g} to {_MOST_FPS:g}.")
@@ -63,6 +70,8 @@ def read_wishes(given: Mapping[str, Any], *, own_clip: bool) -> Wishes:
         in_place=bool(given.get("in_place")),
         clip_only=bool(given.get("clip_only")),
         keep_clips=bool(given.get("keep_clips")),
+        output_format=str(given["output_format"]),
+        each_in_a_file=files == "each",
     )
 
 
@@ -79,11 +88,11 @@ def _wish(name: str, given: Mapping[str, Any]) -> Wish:
             warning = f"Motion {name} ({found.name}) is an approximation: {found.reason}"
         return Wish(found.name, found.move, style, found.in_place if place is None else bool(place), warning)
     key = name.lower().replace(" ", "_").replace("-", "_")
-    move = MOVES.get(key)
+    move = NAMED.get(key)
     if move is None:
-        near = difflib.get_close_matches(key, MOVES, n=5, cutoff=0.4) or sorted(MOVES)[:5]
+        near = difflib.get_close_matches(key, NAMED, n=5, cutoff=0.4) or sorted(NAMED)[:5]
         raise InvalidArgument(
-            f"There is no motion {name[:60]!r}. The library has {len(MOVES)}; the nearest are "
+            f"There is no motion {name[:60]!r}. The library has {len(NAMED)}; the nearest are "
             f"{', '.join(near)}. List the library or search it by name, tag or category.",
         )
     return Wish(move.name, move, _style(PLAIN, given), bool(place))
