@@ -1,4 +1,4 @@
-# `make demo` turns a picture into a model; `make test` sets up and passes every test.
+# `make demo` makes the character of a picture move; `make test` sets up and passes every test.
 .DEFAULT_GOAL := help
 .PHONY: help demo up fbx test lint fmt protos baseline docs pictures bench chaos quality licences clean setup setup-dev
 MAKEFLAGS += --no-print-directory
@@ -14,7 +14,7 @@ TESTS ?=
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-demo: setup ## Turn a sample picture, or IMAGE=photo.jpg, into out/model.glb
+demo: setup ## Make the character of a sample picture, or of IMAGE=photo.jpg, move: out/
 	@$(MAQUETTE) demo $(if $(PORT),--port $(PORT)) $(if $(DATA),--data "$(DATA)") $(if $(IMAGE),"$(IMAGE)")
 
 up: setup ## Run the mesh on http://localhost:7842 until Ctrl-C (PORT= BIND= DATA=)
@@ -55,6 +55,7 @@ docs: setup-dev ## Write the parts of docs/ that come from the code
 pictures: setup-dev ## Draw docs/images from the samples
 	@PYTHONPATH=. $(PYTHON) scripts/pictures.py
 	@PYTHONPATH=. $(PYTHON) scripts/rig_pictures.py
+	@PYTHONPATH=. $(PYTHON) scripts/motion_pictures.py
 
 licences: setup ## Write docs/third-party-licences.md from what is installed
 	@$(PYTHON) scripts/licences.py

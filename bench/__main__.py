@@ -9,7 +9,7 @@ import importlib
 import sys
 import time
 
-_ALL = ("startup", "picture", "status_poll", "submit", "latency", "transfer")
+_ALL = ("startup", "picture", "status_poll", "submit", "latency", "steps", "transfer")
 
 
 def main(names: list[str]) -> int:

@@ -31,6 +31,7 @@ METRICS = (
     "services.gateway.edge.sockets",
     "maquette.runtime.sandbox.pool",
     "maquette.runtime.capability.metrics",
+    "maquette.runtime.remote.http",
 )
 MARK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

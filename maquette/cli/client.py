@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from maquette.cli import motions
+from maquette.cli.motions import Animation
 
 _MEDIA_TYPES = {
     ".png": "image/png",
@@ -145,6 +148,25 @@ class Client:
         told(Progress("upload", f"sending {mesh.name}", 0.0, None))
         return self._make(what.path, what.body(self.upload(mesh, "mesh")), told)
 
+    def animate(self, character: Path, what: Animation, told: OnProgress) -> Result:
+        """Upload a rigged character, and a clip of one's own, submit the job and follow it to its end."""
+        ids, names = motions.chosen(what.motions, self.library)
+        told(Progress("upload", f"sending {character.name}", 0.0, None))
+        model = self.upload(character, "mesh")
+        clip = self.upload(what.clip, "mesh") if what.clip is not None else None
+        return self._make(motions.PATH, what.body(model, clip, ids, names), told)
+
+    def library(self, search: str = "", **wanted: str) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return what a search of the motion library finds: motions, and names of those without an id."""
+        found: list[dict[str, Any]] = []
+        query = {"search": search, "page_size": "1000", **wanted}
+        while True:
+            page = self._json(self._request("GET", motions.PATH, params=query))
+            found += page["animations"]
+            if not page["next_page_token"]:
+                return found, page["names_without_id"]
+            query["page_token"] = page["next_page_token"]
+
     def _make(self, path: str, body: dict[str, Any], told: OnProgress) -> Result:
         """Submit a job and follow it to its end."""
         job_id = self._json(self._request("POST", path, json=body))["job_id"]
@@ -205,11 +227,30 @@ class Client:
                 raise _refusal(answer)
             yield from parse_events(answer.iter_lines())
 
+    def get(self, path: str) -> dict[str, Any]:
+        """Return what a route answers."""
+        return self._json(self._request("GET", path))
+
+    def send_picture(self, path: str, picture: Path, fields: Mapping[str, str]) -> dict[str, Any]:
+        """Post a picture with the fields of a form; return the answer."""
+        try:
+            with picture.open("rb") as file:
+                media_type = _MEDIA_TYPES.get(picture.suffix.lower(), "application/octet-stream")
+                form = {"file": (picture.name, file, media_type)}
+                return self._json(self._request("POST", path, files=form, data=dict(fields)))
+        except OSError as error:
+            raise ClientError(f"Cannot read {picture}: {error.strerror}") from error
+
     def download(self, job_id: str, to: Path, *, role: str = "mesh", ordinal: int = 0) -> None:
         """Save a file of the result; it appears under its name whole or not at all."""
+        path = f"/api/v1/system/jobs/{job_id}/download"
+        self.fetch(str(httpx.URL(path, params={"role": role, "ordinal": ordinal})), to)
+
+    def fetch(self, link: str, to: Path) -> None:
+        """Save what a link or a path leads to; it appears under its name whole or not at all."""
         draft = to.with_name(f".{to.name}.part")
         try:
-            self._download(job_id, draft, {"role": role, "ordinal": ordinal})
+            self._fetch(link, draft)
             draft.replace(to)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
@@ -219,9 +260,8 @@ class Client:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
 
-    def _download(self, job_id: str, to: Path, query: dict[str, Any]) -> None:
-        path = f"/api/v1/system/jobs/{job_id}/download"
-        with self._http.stream("GET", path, params=query) as answer:
+    def _fetch(self, link: str, to: Path) -> None:
+        with self._http.stream("GET", link) as answer:
             if answer.is_error:
                 answer.read()
                 raise _refusal(answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 import pydantic
@@ -10,12 +11,15 @@ import pydantic
 import maquette
 from maquette.cli import running, screen
 from maquette.cli.client import Client, ClientError, Generation, Rigging
+from maquette.cli.motions import Animation
 from maquette.cli.saving import save
 from maquette.runtime.supervisor.errors import SupervisorError
 from maquette.runtime.supervisor.mesh import read_state
 
 _FORMATS = click.Choice(["glb", "obj", "ply", "stl"])
 _RIG_FORMATS = click.Choice(["glb", "fbx", "obj"])
+_CLIP_FORMATS = click.Choice(["glb", "fbx"])
+_CATEGORIES = click.Choice(["WalkAndRun", "DailyActions", "BodyMovements", "Fighting", "Dancing"], False)
 _DATA = click.option(
     "--data", "data_dir", type=click.Path(file_okay=False, path_type=Path), help="Data folder (./data)."
 )
@@ -72,10 +76,10 @@ def up(port: int | None, bind: str | None, data_dir: Path | None, nodes: int) ->
     "--data", "data_dir", type=click.Path(file_okay=False, path_type=Path), help="Data folder (./data)."
 )
 def demo(image: Path | None, out: Path, port: int | None, data_dir: Path | None) -> None:
-    """Start a mesh, turn IMAGE (or a sample) into a model, stop again."""
+    """Start a mesh, make the character of IMAGE (or a sample) move, stop again."""
     from maquette.cli.demo import run_demo
 
-    run_demo(image or running.sample_picture(), out, port=port, data_dir=data_dir)
+    run_demo(image or running.sample_character(), out, port=port, data_dir=data_dir)
 
 
 @main.command()
@@ -168,6 +172,67 @@ def rig(
             result = client.rig(model, what, told)
         save(client, result, output)
     screen.show_result(result)
+
+
+@main.command()
+@click.argument("character", type=_PICTURE)
+@click.option(
+    "-m", "--motion", "wanted", multiple=True, help="Id, name, or a word that finds one; repeatable."
+)
+@click.option("--clip", type=_PICTURE, help="A motion of your own: BVH, or GLB or FBX with clips.")
+@click.option("-o", "--output", type=_FILE, default=Path("animated.glb"), show_default=True)
+@click.option(
+    "--format", "output_format", type=_CLIP_FORMATS, help="By default what the output's name ends in."
+)
+@click.option("--fps", type=click.FloatRange(1, 240), help="Frames per second (30).")
+@click.option("--in-place/--travel", default=None, help="Stay on the spot, or go; else as the motion does.")
+@click.option("--clip-only", is_flag=True, help="The skeleton and its clips, without the mesh.")
+@click.option("--each", is_flag=True, help="A file for each clip.")
+@click.option("--speed", type=click.FloatRange(0.25, 4))
+@click.option("--energy", type=click.FloatRange(0, 2), help="How big trunk, head and arms move.")
+@click.option("--mood", help="happy, sad, angry, afraid, tired, proud, tense, relaxed or neutral.")
+@click.option("--mirror", is_flag=True, help="Play the mirror image.")
+@click.option("--engine", help="Model of animation to prefer.")
+@click.option("--url", help="Address of a running mesh (http://localhost:7842).")
+def animate(
+    character: Path,
+    wanted: tuple[str, ...],
+    clip: Path | None,
+    output: Path,
+    output_format: str | None,
+    engine: str | None,
+    url: str | None,
+    **how: Any,
+) -> None:
+    """Make the rigged CHARACTER move through a running mesh."""
+    if not wanted and clip is None:
+        raise click.UsageError(
+            "Name a motion with --motion, or give a --clip; `maquette animations` lists them."
+        )
+    output, chosen = _named(output, output_format, _CLIP_FORMATS)
+    what = Animation(motions=wanted, clip=clip, output_format=chosen, model=engine, **how)
+    with Client(url or _local_url()) as client:
+        with screen.progress_bar(character.name) as told:
+            result = client.animate(character, what, told)
+        save(client, result, output)
+    screen.show_result(result)
+
+
+@main.command()
+@click.argument("search", nargs=-1)
+@click.option("--category", type=_CATEGORIES)
+@click.option("--match", type=click.Choice(["exact", "close", "approximate"]), help="How near to its id.")
+@click.option("--url", help="Address of a running mesh (http://localhost:7842).")
+def animations(search: tuple[str, ...], category: str | None, match: str | None, url: str | None) -> None:
+    """List the motion library, or what SEARCH finds in it."""
+    with Client(url or _local_url()) as client:
+        found, names = client.library(" ".join(search), category=category or "", match=match or "")
+    if not found and not names:
+        screen.fail("no motion is found by that")
+    if found:
+        screen.console.print(screen.motion_rows(found))
+    if names:
+        screen.console.print(f"[dim]by name only:[/dim] {', '.join(names)}", soft_wrap=True)
 
 
 @main.command()

@@ -37,11 +37,11 @@ def process_table(settings: Settings, *, nodes: int = 1) -> list[ProcessSpec]:
         *database,
         _service(settings, "storage", after=after),
         _service(settings, "jobs", after=after),
-        *(_node(settings, "meshgen", number) for number in range(1, nodes + 1)),
+        *(node_row(settings, "meshgen", number) for number in range(1, nodes + 1)),
         _gateway(settings),
         _envoy(settings),
-        _node(settings, "rigging", 1, late=True),
-        _node(settings, "animation", 1, late=True),
+        node_row(settings, "rigging", 1, late=True),
+        node_row(settings, "animation", 1, late=True),
     ]
 
 
@@ -78,7 +78,7 @@ def _service(settings: Settings, name: str, *, after: tuple[str, ...]) -> Proces
     )
 
 
-def _node(settings: Settings, capability: str, number: int, *, late: bool = False) -> ProcessSpec:
+def node_row(settings: Settings, capability: str, number: int, *, late: bool = False) -> ProcessSpec:
     """Return the row of a capability node; the first has the address that the settings tell."""
     name = capability if number == 1 else f"{capability}-{number}"
     address = settings.address(capability) if number == 1 else settings.socket(name)

@@ -105,3 +105,8 @@ def _on_signals() -> asyncio.Event:
 def sample_picture() -> Path:
     """Return the picture the project brings."""
     return Path(__file__).resolve().parents[1] / "samples" / "figurine.png"
+
+
+def sample_character() -> Path:
+    """Return the picture of a character that the project brings."""
+    return Path(__file__).resolve().parents[1] / "samples" / "character.png"

@@ -13,12 +13,13 @@ from maquette.cli.client import Client, Result
 def file_names(files: Iterable[Mapping[str, Any]], mesh: str) -> list[tuple[str, int, str]]:
     """Return (role, ordinal, file name to save under) of a result's files.
 
-    The mesh gets the name asked for, the thumbnail ``<name>.thumbnail.png``. Everything else keeps
-    its own name: an OBJ names its material, and the material its texture.
+    The mesh gets the name asked for, further meshes the same with a number, the thumbnail
+    ``<name>.thumbnail.png`` and the preview ``<name>.preview.webp``. Everything else keeps its own
+    name: an OBJ names its material, and the material its texture.
     """
     seen: Counter[str] = Counter()
     named = []
-    stem = Path(mesh).stem
+    stem, ending = Path(mesh).stem, Path(mesh).suffix
     for file in files:
         role = str(file["role"])
         ordinal = seen[role]
@@ -26,9 +27,13 @@ def file_names(files: Iterable[Mapping[str, Any]], mesh: str) -> list[tuple[str,
         info = file["file_info"]
         # Never a path, whatever the server says.
         own = Path(str(info["filename"])).name
-        name = {"mesh": mesh, "thumbnail": f"{stem}.thumbnail{info['file_extension']}"}.get(role, own)
-        if ordinal == 0 or role not in ("mesh", "thumbnail"):
-            named.append((role, ordinal, name))
+        names = {
+            "mesh": f"{stem}-{ordinal + 1}{ending}" if ordinal else mesh,
+            "thumbnail": f"{stem}.thumbnail{info['file_extension']}",
+            "preview": f"{stem}.preview{info['file_extension']}",
+        }
+        if ordinal == 0 or role not in ("thumbnail", "preview"):
+            named.append((role, ordinal, names.get(role, own)))
     return named
 
 

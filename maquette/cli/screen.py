@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich import filesize
@@ -61,6 +62,21 @@ def process_rows(rows: Mapping[str, Mapping[str, Any]]) -> Table:
             str(row.get("pid") or "–"),
             str(row["address"]),
         )
+    return table
+
+
+def motion_rows(motions: Iterable[Mapping[str, Any]]) -> Table:
+    """Return a table of motions of the library."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("id", justify="right")
+    for heading in ("name", "category"):
+        table.add_column(heading)
+    table.add_column("seconds", justify="right")
+    table.add_column("match")
+    for motion in motions:
+        seconds = f"{motion['seconds']:.1f}{' ↻' if motion['loop'] else '  '}"
+        match = f"{motion['match']}: {motion['reason']}" if motion["reason"] else motion["match"]
+        table.add_row(str(motion["id"]), motion["name"], motion["category"], seconds, match)
     return table
 
 
@@ -141,13 +157,34 @@ def show_result(result: Result) -> None:
         for name, label in _FACTS.items()
         if result.info.get(name) is not None
     ]
+    clips = result.info.get("animations")
+    if isinstance(clips, list):
+        facts += [f"{clip['name']} {clip['seconds']:.1f} s" for clip in clips]
     seconds = result.job.get("processing_time")
     if seconds is not None:
         facts.append(f"{seconds:.1f} s")
     console.print(Text(" · ".join(facts)), soft_wrap=True)
+    for warning in result.info.get("warnings") or ():
+        console.print(Text(f"  {warning}", style="yellow"), soft_wrap=True)
     for role, path in result.saved:
         size = filesize.decimal(path.stat().st_size)
         console.print(f"  [green]{path}[/green]  [dim]{role}, {size}[/dim]", soft_wrap=True)
+
+
+def show_pipeline(done: Mapping[str, Any], saved: Sequence[Path], seconds: float) -> None:
+    """Print what came of a picture whose character should move, and where the files are."""
+    result = done["result"]
+    console.print(Text(f"{done['message']} · {seconds:.1f} s"), soft_wrap=True)
+    for warning in (result.get("rigging_error"), *result.get("warnings", ())):
+        if warning:
+            console.print(Text(f"  {warning}", style="yellow"), soft_wrap=True)
+    for path in saved:
+        size = filesize.decimal(path.stat().st_size)
+        console.print(f"  [green]{path}[/green]  [dim]{size}[/dim]", soft_wrap=True)
+    moving = [path for path in saved if path.suffix == ".webp"]
+    best = moving[0] if moving else saved[0]
+    words = "Your character moves in" if moving else "Your model is"
+    console.print(f"\n{words} [bold]{best.absolute()}[/bold]", soft_wrap=True)
 
 
 def _plain(value: Any) -> str:

@@ -40,6 +40,8 @@ class EngineDescription:
     """Why it cannot run here and what to install; empty when it can."""
     missing_formats: Mapping[str, str] = field(default_factory=dict)
     """Formats it would know if something were installed, and what."""
+    pending_formats: Mapping[str, str] = field(default_factory=dict)
+    """Those of its formats that are made ready when they are first asked for, and how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class InputFile:
     path: Path
     media_type: str
     filename: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """What the task that made the file wrote about it; empty for files that clients sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,8 @@ class AddressSettings(_Section):
     storage: str = Field("", description="`storage`; unset: a Unix socket.")
     storage_bytes: str = Field(
         "",
-        description="Where `storage` takes uploads' bytes; unset: a Unix socket, or the port after that of "
-        "`addresses.storage`.",
+        description="Where `storage` takes and gives the bytes of files; unset: a Unix socket, or the port "
+        "after that of `addresses.storage`.",
     )
     gateway: str = Field("", description="`gateway`, as Envoy dials it; unset: a Unix socket.")
     meshgen: str = Field("", description="This `meshgen` node, as `jobs` dials it; unset: a Unix socket.")
@@ -114,6 +114,9 @@ class StorageSettings(_Section):
     s3_bucket: str = Field("", description="Bucket of backend `s3`; it must exist.")
     s3_prefix: str = Field("", description="What every key begins with, e.g. `maquette/`.")
     s3_endpoint: str = Field("", description="URL of an S3 that is not Amazon's, e.g. `http://rgw:7480`.")
+    s3_public_endpoint: str = Field(
+        "", description="The same server in links that clients are given; unset: `s3_endpoint`."
+    )
     s3_region: str = Field("us-east-1", description="Region of the bucket.")
     s3_access_key_id: str = Field("", description="Access key; unset: what boto3 finds by itself.")
     s3_secret_access_key: SecretStr = Field(SecretStr(""), description="Secret of the access key.")
@@ -149,6 +152,9 @@ class CapabilitySettings(_Section):
     slots: int = Field(
         0, ge=0, le=64, description="Tasks one node runs at a time; 0: one for each two cores, at least one."
     )
+    remote_slots: int = Field(
+        8, ge=0, le=256, description="Tasks at remote providers that one node waits for at a time."
+    )
     threads_per_slot: int = Field(
         0, ge=0, description="Threads a task's libraries may use; 0: cores divided by slots."
     )
@@ -182,6 +188,48 @@ class CapabilitySettings(_Section):
     )
 
 
+class ProviderSettings(_Section):
+    """What all remote providers have in common."""
+
+    request_seconds: float = Field(60.0, gt=0, description="Longest wait for the answer to one request.")
+    back_off_seconds: float = Field(
+        1.0, gt=0, description="First pause after a request that failed for the moment; doubles up to 30 s."
+    )
+    patience_seconds: float = Field(
+        300.0, ge=0, description="The task fails when requests have failed for the moment this long."
+    )
+    max_upload_mib: int = Field(64, ge=1, description="Largest file sent there, MiB.")
+    max_download_mib: int = Field(256, ge=1, description="Largest file taken from there, MiB.")
+
+
+class MeshySettings(ProviderSettings):
+    """Meshy, a remote provider; nothing is sent to it unless a job names one of its engines."""
+
+    api_key: SecretStr = Field(SecretStr(""), description="Key of the Meshy account; unset: not used.")
+    base_url: str = Field("https://api.meshy.ai", description="Where its API is, or a proxy of it.")
+    poll_seconds: float = Field(
+        2.0, gt=0, description="How often a task is asked how it goes, unless Meshy asks for longer."
+    )
+    queue_seconds: float = Field(
+        15.0, gt=0, description="Pause before a task is offered again while the account's queue is full."
+    )
+    wait_seconds: float = Field(
+        3600.0, gt=0, description="Longest wait for room in the queue, and for one task to end."
+    )
+    ai_model: str = Field("latest", description="Model of image-to-3d and retexture, e.g. `meshy-6`.")
+    pose_mode: Literal["", "a-pose", "t-pose"] = Field(
+        "", description="Pose asked of meshes made of pictures; `t-pose` helps those that are rigged."
+    )
+
+
+class SegmindSettings(ProviderSettings):
+    """Segmind, a remote provider; nothing is sent to it unless a job names its engine."""
+
+    api_key: SecretStr = Field(SecretStr(""), description="Key of the Segmind account; unset: not used.")
+    base_url: str = Field("https://api.segmind.com", description="Where its API is, or a proxy of it.")
+    request_seconds: float = Field(600.0, gt=0, description="Longest wait for a mesh: it answers with it.")
+
+
 class FbxSettings(_Section):
     """FBX in and out, by Blender as a program of its own."""
 
@@ -189,8 +237,28 @@ class FbxSettings(_Section):
         None, description="Folder of the Blender worker; unset: `workers/blender` beside the packages."
     )
     install: bool = Field(
-        False, description="Install Blender (about 1 GB) in the background at a start without it."
+        True, description="Install Blender (about 1 GB) when FBX is asked for first and it is not there."
     )
+    install_seconds: float = Field(1500.0, gt=0, description="Longest time that the installation may take.")
+    retry_seconds: float = Field(
+        1800.0, gt=0, description="An installation that failed is not tried again by itself for this long."
+    )
+
+
+class PipelineSettings(_Section):
+    """Which engine runs each step of a picture's way to a moving character, and how far it goes."""
+
+    mesh_engine: str = Field(
+        "", description="Makes the mesh, e.g. `meshy_image_to_3d`; unset: the best that is there."
+    )
+    retexture_engine: str = Field(
+        "", description="Paints it anew, e.g. `meshy_retexture`; unset: the best local one that is there."
+    )
+    rig_engine: str = Field("", description="Rigs it, e.g. `meshy_rigging`; unset: the best that is there.")
+    animation_engine: str = Field(
+        "", description="Animates it, e.g. `meshy_animation`; unset: the best that is there."
+    )
+    max_animations: int = Field(30, ge=1, le=40, description="Animations that one job may ask for.")
 
 
 class GatewaySettings(_Section):
@@ -272,6 +340,9 @@ class Settings(BaseSettings):
     )
     bind: str = Field("127.0.0.1", description="Address of the public listener.")
     port: int = Field(7842, ge=1, le=65535, description="Port of the public listener.")
+    more_ports: list[int] = Field(
+        [], description="Further ports of the public listener, e.g. `[8000]`; the same routes on each."
+    )
     public_base_url: str = Field("", description="Origin in URLs we issue; unset: http://localhost:<port>.")
     allowed_hosts: list[str] = Field(
         [], description="Host names served besides localhost and `public_base_url`."
@@ -288,7 +359,10 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     capability: CapabilitySettings = CapabilitySettings()
     fbx: FbxSettings = FbxSettings()
+    meshy: MeshySettings = MeshySettings()
+    segmind: SegmindSettings = SegmindSettings()
     gateway: GatewaySettings = GatewaySettings()
+    pipeline: PipelineSettings = PipelineSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @field_validator("data_dir")
@@ -332,6 +406,10 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """Origin in the URLs we issue, without a slash at the end."""
         return (self.public_base_url or f"http://localhost:{self.port}").rstrip("/")
+
+    def public_ports(self) -> list[int]:
+        """Return every port of the public listener, the main one first."""
+        return list(dict.fromkeys((self.port, *self.more_ports)))
 
     def socket(self, name: str) -> str:
         """Return the gRPC target of a Unix socket in the run folder."""

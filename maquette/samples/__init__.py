@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NAMES = ("figurine.png", "photo.jpg")
-"""One cut out with transparency, one photo-like on a plain background."""
+NAMES = ("figurine.png", "photo.jpg", "character.png")
+"""One cut out with transparency, one photo-like on a plain background, one of a character in A-pose."""
 
 
 def path(name: str) -> Path:

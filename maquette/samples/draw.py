@@ -330,9 +330,9 @@ def develop(linear: Array) -> Array:
     return np.asarray(np.clip(tone, 0, 1) ** (1 / 2.2), dtype=np.float32)
 
 
-def draw_figurine(target: Path) -> None:
-    """Draw the cut-out with transparency."""
-    image = picture(figurine, FIGURINE_PAINTS, FIGURINE, 6)
+def draw_cut_out(scene: Scene, paints: tuple[Paint, ...], setup: Setup, target: Path) -> None:
+    """Draw a scene without background, as PNG with transparency."""
+    image = picture(scene, paints, setup, 6)
     color = develop(np.asarray(image[..., :3] / np.maximum(image[..., 3:], 1e-4), dtype=np.float32))
     pixels = np.concatenate([color * (image[..., 3:] > 0), image[..., 3:]], axis=2)
     Image.fromarray(np.round(pixels * 255).astype(np.uint8)).save(target, optimize=True)
@@ -351,5 +351,5 @@ def draw_photo(target: Path) -> None:
 
 if __name__ == "__main__":
     folder = Path(__file__).parent
-    draw_figurine(folder / "figurine.png")
+    draw_cut_out(figurine, FIGURINE_PAINTS, FIGURINE, folder / "figurine.png")
     draw_photo(folder / "photo.jpg")

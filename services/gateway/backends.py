@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from grpc_status import rpc_status
 
 from maquette.api.jobs.v1 import jobs_pb2_grpc
 from maquette.api.storage.v1 import storage_pb2_grpc
@@ -70,16 +72,35 @@ def _jobs_backend(target: str, channel: grpc.aio.Channel) -> JobsBackend:
     return JobsBackend(target, channel, jobs, artifacts, nodes, feed)
 
 
-async def call(method: Any, request: Any, channel: grpc.aio.Channel, *, within: float = CALL_SECONDS) -> Any:
+async def call(
+    method: Any,
+    request: Any,
+    channel: grpc.aio.Channel,
+    *,
+    within: float = CALL_SECONDS,
+    safe: bool = False,
+) -> Any:
     """Make a unary call that waits for a service which is starting again.
 
-    Raises the domain error the other side raised; `Unavailable` when it stayed away.
+    A ``safe`` one may be made twice: if its replica dies meanwhile it goes to another one, or to the same
+    when that is back. Raises the domain error the other side raised; `Unavailable` when it stayed away.
     """
+    clock = asyncio.get_running_loop().time
+    until = clock() + within
     try:
         return await method(request, timeout=within, wait_for_ready=True)
     except grpc.aio.AioRpcError as error:
+        left = until - clock()
+        if safe and left > 0 and _broke_off(error):
+            return await call(method, request, channel, within=left)
         domain = from_rpc_error(error)
         away = channel.get_state() is not grpc.ChannelConnectivity.READY
         if isinstance(domain, DeadlineExceeded) and away:
             raise Unavailable("the service is away") from error
         raise domain from error
+
+
+def _broke_off(error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether a call ended without an answer: what our services answer with has details."""
+    ended = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    return ended and rpc_status.from_call(error) is None

@@ -13,6 +13,7 @@ from maquette.runtime.clock import Clock
 from maquette.runtime.errors import MaquetteError
 from services.gateway.backends import Backends, call
 
+_STORAGE = "storage"
 _FRESH_SECONDS = 1.0
 _STALE_SECONDS = 60.0
 
@@ -34,13 +35,19 @@ class Capabilities:
         return tuple(e for e in self.engines if e.state != capability_pb2.ENGINE_STATE_UNAVAILABLE)
 
     def serving(self, features: Iterable[str]) -> tuple[capability_pb2.Engine, ...]:
-        """Return the working engines that serve any of the features."""
+        """Return the working engines of our own that serve any of the features.
+
+        Those of remote providers run only where a client or the operator names them.
+        """
+        return tuple(e for e in self._offering(features) if e.kind != capability_pb2.ENGINE_KIND_PROVIDER)
+
+    def _offering(self, features: Iterable[str]) -> tuple[capability_pb2.Engine, ...]:
         wanted = set(features)
         return tuple(engine for engine in self.working if wanted & set(engine.features))
 
     def models(self, feature: str) -> tuple[str, ...]:
-        """Return the ids of the working engines of a feature, best first."""
-        engines = sorted(self.serving((feature,)), key=lambda engine: -engine.rank)
+        """Return the ids of the working engines of a feature, remote ones too, best first."""
+        engines = sorted(self._offering((feature,)), key=lambda engine: -engine.rank)
         return tuple(dict.fromkeys(engine.id for engine in engines))
 
     def output_formats(self, features: Iterable[str]) -> frozenset[str]:
@@ -57,6 +64,18 @@ class Capabilities:
         there = {name for engine in engines for name in (*engine.input_formats, *engine.output_formats)}
         told = {name: why for engine in engines for name, why in engine.missing_formats.items()}
         return {name: why for name, why in told.items() if name not in there}
+
+    def pending_formats(self, features: Iterable[str]) -> dict[str, str]:
+        """Return formats that no node has ready, and how they will be when they are first asked for."""
+        engines = self.serving(features)
+        ready = {
+            name
+            for engine in engines
+            for name in (*engine.input_formats, *engine.output_formats)
+            if name not in engine.pending_formats
+        }
+        told = {name: how for engine in engines for name, how in engine.pending_formats.items()}
+        return {name: how for name, how in told.items() if name not in ready}
 
 
 class NodeDirectory:
@@ -99,4 +118,5 @@ class NodeDirectory:
             for answer in answers:
                 if isinstance(answer, BaseException):
                     raise answer
-        return [node for answer in good for node in answer.nodes]
+        # Storage publishes files as a node of its own kind: nothing that clients choose or count.
+        return [node for answer in good for node in answer.nodes if node.capability != _STORAGE]

@@ -58,7 +58,7 @@ class Feed:
         key = jobs_pb2.JobKey(account_id=account_id, public=jobs_pb2.JobKey.PublicId(id=any_id))
         jobs = self._backends.jobs
         try:
-            response = await call(jobs.jobs.GetJob, jobs_pb2.GetJobRequest(key=key), jobs.channel)
+            response = await call(jobs.jobs.GetJob, jobs_pb2.GetJobRequest(key=key), jobs.channel, safe=True)
         except NotFound as error:
             raise NotFound(f"There is no job {any_id}.") from error
         return self._mirror.note(response.job)

@@ -17,7 +17,7 @@ from maquette.runtime.rpc.interceptors import end_call
 from maquette.runtime.rpc.status import trailing_metadata
 from maquette.runtime.telemetry import get_logger
 from services.gateway.auth import Authenticator, Credentials, set_principal
-from services.gateway.dialects.aigc.errors import error_fields, http_status
+from services.gateway.dialects import registry
 from services.gateway.metrics import REFUSALS
 from services.gateway.routes import DIALECTS
 
@@ -104,10 +104,11 @@ async def _abort(context: _Context, cause: Exception, method: str) -> None:
     error = cause if isinstance(cause, MaquetteError) else Internal("The call failed.")
     REFUSALS.labels(error.reason).inc()
     # Header values are ASCII; what is not is written as JSON escapes.
-    body = json.dumps(error_fields(error), ensure_ascii=True, separators=(",", ":"))
+    words = registry.of_method(method)
+    body = json.dumps(words.fields(error), ensure_ascii=True, separators=(",", ":"))
     # It travels in headers too; what people read is in the body.
     error.message = error.message[:_LONGEST_MESSAGE]
-    shaped = (("x-error-json", body), ("x-http-status", str(http_status(error))))
+    shaped = (("x-error-json", body), ("x-http-status", str(words.status(error))))
     metadata = (*trailing_metadata(error), *shaped)
     error.message = _ascii(error.message)
     await end_call(context, error, metadata, cause=cause, method=method)

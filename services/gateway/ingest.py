@@ -43,6 +43,9 @@ class FileFacts:
     format: str
     """File name extension without dot, by content."""
     media_type: str
+    width: int = 0
+    """Pixels; 0 for what is no picture."""
+    height: int = 0
 
 
 class ImageInspector(Protocol):
@@ -96,7 +99,7 @@ class Ingestion:
         found = sniff_mesh(bytes(self._head), self.size)
         if found is None:
             raise InvalidArgument(
-                "The file is not a whole mesh; GLB, OBJ, FBX, PLY, STL and glTF can be read.",
+                "The file is not a whole mesh; GLB, OBJ, FBX, PLY, STL, glTF and BVH can be read.",
                 reason="INVALID_INPUT_FILE",
             )
         return FileFacts(found, MESH_MEDIA_TYPES[found])

@@ -66,4 +66,4 @@ class SandboxInspector:
             if error.kind != "UnreadableImage":
                 raise
             raise InvalidArgument(error.message, reason="INVALID_INPUT_FILE") from error
-        return FileFacts(facts["format"], facts["media_type"])
+        return FileFacts(facts["format"], facts["media_type"], facts["width"], facts["height"])

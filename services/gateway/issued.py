@@ -14,8 +14,8 @@ async def find_issued(backends: Backends, account_id: str, path: str) -> jobs_pb
     before the new job refers to them. Raises NotFound for any other path, and when the bytes are gone.
     """
     ask = jobs_pb2.ResolvePathRequest(account_id=account_id, path=path)
-    found = await call(backends.jobs.artifacts.ResolvePath, ask, backends.jobs.channel)
+    found = await call(backends.jobs.artifacts.ResolvePath, ask, backends.jobs.channel, safe=True)
     artifact: jobs_pb2.Artifact = found.artifact
     hold = storage_pb2.HoldBlobRequest(digest=artifact.digest)
-    await call(backends.storage.HoldBlob, hold, backends.storage_channel)
+    await call(backends.storage.HoldBlob, hold, backends.storage_channel, safe=True)
     return artifact

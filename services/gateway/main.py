@@ -12,9 +12,11 @@ from maquette.api.dialects.aigc.v1 import (
     rigging_pb2_grpc,
     system_pb2_grpc,
 )
-from maquette.api.dialects.core.v1 import core_pb2_grpc
+from maquette.api.dialects.animate.v1 import animate_pb2_grpc
+from maquette.api.dialects.core.v1 import animations_pb2_grpc, core_pb2_grpc
 from maquette.runtime.memory import tune_for_streams
 from maquette.runtime.rpc.byte_client import ByteClient
+from maquette.runtime.rpc.channel import open_channel
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.sandbox import SandboxPool
 from maquette.runtime.secrets import load_secret
@@ -30,7 +32,11 @@ from services.gateway.dialects.aigc.servicer import (
     SystemServicer,
 )
 from services.gateway.dialects.aigc.submit import BodyLimits, ImageSubmitter
+from services.gateway.dialects.animate.servicer import StatusServicer
+from services.gateway.dialects.animate.submit import AnimateRoutes
+from services.gateway.dialects.core.animations import AnimationServicer, AnimationSubmitter
 from services.gateway.dialects.core.events import EventServicer
+from services.gateway.dialects.core.model_files import ModelFiles
 from services.gateway.edge.app import edge_app
 from services.gateway.edge.parts import EdgeParts
 from services.gateway.edge.server import serve_edge
@@ -42,6 +48,7 @@ from services.gateway.ingest import ImageInspector, Ingestor, sweep_spool
 from services.gateway.inspection import SandboxInspector, inspector_spec
 from services.gateway.job_maker import JobMaker
 from services.gateway.mirror import Mirror
+from services.gateway.motions import MotionDirectory
 from services.gateway.routes import DIALECTS, public_routes
 from services.gateway.uploads import Uploads
 
@@ -69,9 +76,12 @@ async def build(context: ServiceContext) -> AsyncIterator[None]:
         ingestor = Ingestor(storage, inspector, settings.tmp_dir, limits, context.ids)
         parts = _dialect_parts(context, backends, feed, ingestor)
         await stack.enter_async_context(_grpc(context, parts, authenticator))
-        edge = EdgeParts(backends, feed, ingestor, authenticator, context.clock, settings.base_url, limits)
+        edge = EdgeParts(
+            backends, storage, feed, ingestor, authenticator, context.clock, settings.base_url, limits
+        )
         sockets = Sockets(edge)
-        app = edge_app(edge, sockets, load_secret(settings, "internal"))
+        animate = AnimateRoutes(edge, parts.nodes, parts.jobs, settings.pipeline)
+        app = edge_app(edge, sockets, animate, load_secret(settings, "internal"))
         await stack.enter_async_context(serve_edge(app, edge_target(settings), settings))
         stack.push_async_callback(sockets.close_all)
         stack.callback(feed.leave)
@@ -90,6 +100,8 @@ def _dialect_parts(context: ServiceContext, backends: Backends, feed: Feed, inge
         nodes=nodes,
         submitter=ImageSubmitter(backends, feed, nodes, uploads, ingestor, jobs, body),
         rigs=RigSubmitter(backends, feed, nodes, uploads, jobs),
+        uploads=uploads,
+        jobs=jobs,
         clock=context.clock,
         base_url=context.settings.base_url,
         limits=limits,
@@ -130,14 +142,23 @@ async def _grpc(context: ServiceContext, parts: Parts, authenticator: Authentica
     rigging_pb2_grpc.add_AutoRiggingServiceServicer_to_server(
         AutoRiggingServicer(parts.rigs, parts.nodes), server
     )
+    status = StatusServicer(parts.backends, parts.feed, parts.base_url)
+    animate_pb2_grpc.add_StatusServiceServicer_to_server(status, server)
     events = EventServicer(parts.feed, settings.gateway.ping_seconds)
     core_pb2_grpc.add_EventServiceServicer_to_server(events, server)
+    motions = MotionDirectory(parts.nodes, lambda address: open_channel(settings, address), parts.clock)
+    files = ModelFiles(parts.backends, parts.feed, parts.uploads)
+    animations = AnimationSubmitter(parts.feed, parts.nodes, motions, files, parts.jobs)
+    animations_pb2_grpc.add_AnimationServiceServicer_to_server(
+        AnimationServicer(animations, motions, parts.base_url), server
+    )
     names = sorted({route.service for route in public_routes() if not route.at_edge})
     running = await serve(server, settings.address("gateway"), names, settings)
     try:
         yield
     finally:
         await running.drain()
+        await motions.close()
 
 
 def main() -> None:

@@ -11,8 +11,10 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from maquette.api.common.v1 import options_pb2
 from maquette.api.dialects.aigc.v1 import files_pb2, generation_pb2, system_pb2
-from maquette.api.dialects.core.v1 import core_pb2
+from maquette.api.dialects.animate.v1 import animate_pb2
+from maquette.api.dialects.core.v1 import animations_pb2, core_pb2
 from maquette.api.dialects.pocket3d.v1 import sockets_pb2
+from services.gateway.dialects import registry
 from services.gateway.dialects.aigc.errors import WORDS
 from services.gateway.dialects.aigc.words import DESCRIPTION, TITLE, VERSION
 from services.gateway.routes import PublicRoute, public_routes
@@ -20,8 +22,7 @@ from services.gateway.routes import PublicRoute, public_routes
 Json = dict[str, Any]
 
 # Importing the stubs brings their messages into the pool.
-_STUBS = (files_pb2, generation_pb2, system_pb2, core_pb2, sockets_pb2)
-_ERROR = "maquette.api.dialects.aigc.v1.Error"
+_STUBS = (files_pb2, generation_pb2, system_pb2, animate_pb2, animations_pb2, core_pb2, sockets_pb2)
 _INTEGERS = {
     FieldDescriptor.TYPE_INT32: "int32",
     FieldDescriptor.TYPE_UINT32: "int64",
@@ -48,19 +49,23 @@ def openapi_document() -> Json:
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "responses": {"Error": _error_response(schemas)},
+            "responses": {
+                _error_name(words): _error_response(words, schemas)
+                for words in (registry.USUAL, *registry.OWN)
+            },
         },
     }
 
 
 def _operation(route: PublicRoute, schemas: dict[str, Json]) -> Json:
     option = route.option
+    error = f"#/components/responses/{_error_name(registry.of_method(route.service))}"
     operation: Json = {
         "operationId": _own_id(route),
         "summary": option.summary,
         "tags": [option.tag],
         "parameters": list(_parameters(route, schemas)),
-        "responses": {**_success(option, schemas), "default": {"$ref": "#/components/responses/Error"}},
+        "responses": {**_success(option, schemas), "default": {"$ref": error}},
     }
     if route.has_body:
         operation["requestBody"] = _request_body(route, schemas)
@@ -97,12 +102,17 @@ def _request_body(route: PublicRoute, schemas: dict[str, Json]) -> Json:
         part = {"type": "string", "format": "binary"}
         form = {
             "type": "object",
-            "properties": {route.option.file_part: part},
+            "properties": {route.option.file_part: part} | _form_fields(route, schemas),
             "required": [route.option.file_part],
         }
         return {"required": True, "content": {"multipart/form-data": {"schema": form}}}
     name = route.option.request or route.request_type
     return {"required": True, "content": {"application/json": {"schema": _reference(name, schemas)}}}
+
+
+def _form_fields(route: PublicRoute, schemas: dict[str, Json]) -> Json:
+    """Return the fields of a form beside its file."""
+    return {field.name: _field(field, schemas) for field in _descriptor(route.request_type).fields}
 
 
 def _success(option: options_pb2.Route, schemas: dict[str, Json]) -> Json:
@@ -115,9 +125,14 @@ def _success(option: options_pb2.Route, schemas: dict[str, Json]) -> Json:
     return {"200": {"description": "Success.", "content": content}}
 
 
-def _error_response(schemas: dict[str, Json]) -> Json:
-    schema = _reference(_ERROR, schemas)
-    schemas["Error"]["properties"]["error"]["enum"] = list(WORDS)
+def _error_name(words: registry.ErrorWords) -> str:
+    return words.message.rpartition(".")[2]
+
+
+def _error_response(words: registry.ErrorWords, schemas: dict[str, Json]) -> Json:
+    schema = _reference(words.message, schemas)
+    if words is registry.USUAL:
+        schemas[_error_name(words)]["properties"]["error"]["enum"] = list(WORDS)
     return {"description": "Error.", "content": {"application/json": {"schema": schema}}}
 
 
@@ -133,7 +148,7 @@ def _reference(full_name: str, schemas: dict[str, Json]) -> Json:
 def _object(descriptor: Descriptor, schemas: dict[str, Json]) -> Json:
     properties = {field.name: _field(field, schemas) for field in descriptor.fields}
     schema: Json = {"type": "object", "properties": properties}
-    if not descriptor.name.endswith("Body"):
+    if not descriptor.name.endswith(("Body", "Request")):
         schema["required"] = list(properties)
     return schema
 

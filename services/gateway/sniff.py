@@ -10,6 +10,8 @@ import re
 import struct
 from collections.abc import Mapping
 
+BVH_TYPE = "application/x-bvh"
+"""Nobody has registered one."""
 MESH_MEDIA_TYPES: Mapping[str, str] = {
     "glb": "model/gltf-binary",
     "obj": "application/wavefront-obj",
@@ -17,6 +19,7 @@ MESH_MEDIA_TYPES: Mapping[str, str] = {
     "ply": "model/ply",
     "stl": "model/stl",
     "gltf": "model/gltf+json",
+    "bvh": BVH_TYPE,
 }
 
 HEAD_BYTES = 64 * 1024
@@ -43,7 +46,7 @@ _OBJ_WORDS = (
 
 
 def sniff_mesh(head: bytes, size: int) -> str | None:
-    """Name the format (glb, obj, fbx, ply, stl, gltf) of a file of ``size`` bytes, or None.
+    """Name the format (glb, obj, fbx, ply, stl, gltf, bvh) of a file of ``size`` bytes, or None.
 
     ``head`` holds its first `HEAD_BYTES` bytes. A GLB must tell its own length truly, a binary STL
     must be as long as its triangles.
@@ -74,6 +77,8 @@ def _sniff_text(head: bytes) -> str | None:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"solid") and (b"facet" in head or b"endsolid" in head):
         return "stl"
+    if start[:9].upper() == b"HIERARCHY":
+        return "bvh" if b"ROOT" in start[:4096].upper() else None
     if start.startswith(b"{"):
         return "gltf" if b'"asset"' in head or b'"buffers"' in head else None
     lines = [line.lstrip() for line in head.splitlines()[:4096]]

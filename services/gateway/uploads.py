@@ -36,7 +36,8 @@ class Uploads:
             request.id = file_id
         else:
             request.path = path
-        response = await call(self._backends.storage.GetUpload, request, self._backends.storage_channel)
+        storage = self._backends.storage
+        response = await call(storage.GetUpload, request, self._backends.storage_channel, safe=True)
         upload: storage_pb2.Upload = response.upload
         self._known[key] = upload
         while len(self._known) > self._kept:

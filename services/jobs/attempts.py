@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from services.jobs import metrics
 from services.jobs.model import Lease
@@ -37,6 +38,8 @@ class Attempt:
     ending: bool = False
     """Its end is being committed: the answer to that tells whether the lease held."""
     stopped: Stop | None = None
+    checkpoint: Mapping[str, Any] = field(default_factory=dict)
+    """What this attempt, or one before it, told last for the next."""
     cancel: Callable[[], object] = field(default=lambda: None)
     """Ends the RPC."""
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from maquette.api.capability.v1 import capability_pb2
@@ -16,7 +14,7 @@ from maquette.api.jobs.v1 import jobs_pb2
 from maquette.runtime.clock import IdSource
 from maquette.runtime.errors import FailedPrecondition, InvalidArgument
 from services.jobs.graph import Node, check_graph
-from services.jobs.model import Artifact, Job, JobEvent, NewJob, NewTask, Progress
+from services.jobs.model import Artifact, Job, JobEvent, JobTask, NewJob, NewTask, Progress
 from services.jobs.states import Event, State
 
 STATE: Mapping[State, jobs_pb2.State.ValueType] = {s: jobs_pb2.State.Value(f"STATE_{s.value}") for s in State}
@@ -52,31 +50,6 @@ def seconds(value: Duration) -> float:
     return value.seconds + value.nanos / 1e9
 
 
-def to_struct(values: Mapping[str, Any]) -> Struct:
-    """Return a Struct of JSON values."""
-    result = Struct()
-    if values:
-        result.update(values)
-    return result
-
-
-def from_struct(value: Struct) -> dict[str, Any]:
-    """Return a Struct's JSON values; whole numbers as integers."""
-    return {name: _from_value(item) for name, item in value.fields.items()}
-
-
-def _from_value(value: Value) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "number_value":
-        number = value.number_value
-        return int(number) if number.is_integer() and abs(number) < 1 << 53 else number
-    if kind == "struct_value":
-        return from_struct(value.struct_value)
-    if kind == "list_value":
-        return [_from_value(item) for item in value.list_value.values]
-    return None if kind in (None, "null_value") else getattr(value, kind)
-
-
 def artifact_proto(artifact: Artifact) -> jobs_pb2.Artifact:
     """Return an artifact's message."""
     return jobs_pb2.Artifact(
@@ -91,6 +64,27 @@ def artifact_proto(artifact: Artifact) -> jobs_pb2.Artifact:
         job_id=artifact.job_id,
         task=artifact.task,
     )
+
+
+def task_proto(task: JobTask) -> jobs_pb2.JobTask:
+    """Return a task's message."""
+    message = jobs_pb2.JobTask(
+        name=task.name,
+        feature=task.feature,
+        phase=task.phase,
+        item=task.item,
+        state=STATE[task.state],
+        started=task.started,
+        fraction=task.fraction,
+        message=task.message,
+        upstream_status=task.upstream_status,
+        model_used=task.model_used,
+        warnings=task.warnings,
+        artifacts=[artifact_proto(artifact) for artifact in task.artifacts],
+    )
+    if task.state is State.FAILED:
+        message.error.CopyFrom(jobs_pb2.JobError(reason=task.error_reason, message=task.error_message))
+    return message
 
 
 def job_proto(job: Job) -> jobs_pb2.Job:
@@ -117,6 +111,7 @@ def job_proto(job: Job) -> jobs_pb2.Job:
         attempt=job.attempt,
         seq=job.seq,
         result_deleted=job.result_deleted,
+        tasks=[task_proto(task) for task in job.tasks],
     )
     if progress.eta is not None:
         message.progress.eta.CopyFrom(duration(progress.eta))
@@ -189,6 +184,26 @@ def _job_from_proto(message: jobs_pb2.Job) -> Job:
         attempt=message.attempt,
         seq=message.seq,
         result_deleted=message.result_deleted,
+        tasks=tuple(_task_from_proto(task) for task in message.tasks),
+    )
+
+
+def _task_from_proto(message: jobs_pb2.JobTask) -> JobTask:
+    return JobTask(
+        name=message.name,
+        feature=message.feature,
+        phase=message.phase,
+        item=message.item,
+        state=STATE_BACK[message.state],
+        started=message.started,
+        fraction=message.fraction,
+        message=message.message,
+        upstream_status=message.upstream_status,
+        error_reason=message.error.reason,
+        error_message=message.error.message,
+        model_used=message.model_used,
+        warnings=tuple(message.warnings),
+        artifacts=tuple(_artifact_from_proto(artifact) for artifact in message.artifacts),
     )
 
 
@@ -252,10 +267,23 @@ def _named(spec: jobs_pb2.TaskSpec, number: int) -> jobs_pb2.TaskSpec:
     return named
 
 
+def sources(ref: jobs_pb2.InputRef) -> tuple[str, ...]:
+    """Return the tasks that an input may come from; none for a file that is there."""
+    if ref.WhichOneof("source") != "output":
+        return ()
+    return (ref.output.task, *(output.task for output in ref.otherwise))
+
+
 def _before(spec: jobs_pb2.TaskSpec) -> tuple[str, ...]:
-    """Return the tasks before this one: those named and those whose outputs it reads."""
-    sources = (ref.output.task for ref in spec.inputs if ref.WhichOneof("source") == "output")
-    return tuple(dict.fromkeys((*spec.after, *sources)))
+    """Return the tasks before this one: those named and those whose outputs it may read."""
+    return tuple(dict.fromkeys((*spec.after, *(name for ref in spec.inputs for name in sources(ref)))))
+
+
+def _needs(spec: jobs_pb2.TaskSpec) -> tuple[str, ...]:
+    """Return the tasks whose outputs this one reads and has no other for."""
+    outputs = (ref for ref in spec.inputs if ref.WhichOneof("source") == "output")
+    needed = (ref.output.task for ref in outputs if not ref.otherwise and not ref.optional)
+    return tuple(dict.fromkeys(needed))
 
 
 def _new_task(task_id: str, ordinal: int, spec: jobs_pb2.TaskSpec, after: tuple[str, ...]) -> NewTask:
@@ -266,6 +294,8 @@ def _new_task(task_id: str, ordinal: int, spec: jobs_pb2.TaskSpec, after: tuple[
         source = ref.WhichOneof("source")
         if source is None:
             raise InvalidArgument(f"input {ref.role!r} names no file")
+        if source == "file" and (ref.otherwise or ref.optional):
+            raise InvalidArgument(f"input {ref.role!r} is a file that is there and needs no other")
         if source == "file":
             _check_digest(ref.file.digest)
             digests.append(ref.file.digest)
@@ -283,6 +313,7 @@ def _new_task(task_id: str, ordinal: int, spec: jobs_pb2.TaskSpec, after: tuple[
         item=spec.item,
         weight=spec.weight or 1.0,
         soft_fail=spec.soft_fail,
+        needs=_needs(spec),
     )
 
 
@@ -305,7 +336,14 @@ def created(job: NewJob, when: datetime, deadline: datetime) -> Job:
         deadline=deadline,
         request=job.request,
         requested_model=job.requested_model,
+        tasks=_job_tasks(job),
     )
+
+
+def _job_tasks(job: NewJob) -> tuple[JobTask, ...]:
+    if len(job.tasks) < 2:
+        return ()
+    return tuple(JobTask(task.name, task.feature, task.phase, task.item) for task in job.tasks)
 
 
 def resolve_inputs(spec: jobs_pb2.TaskSpec, artifacts: list[Artifact]) -> list[capability_pb2.TaskInput]:
@@ -321,16 +359,19 @@ def resolve_inputs(spec: jobs_pb2.TaskSpec, artifacts: list[Artifact]) -> list[c
             entry.CopyFrom(ref.file)
             entry.role = ref.role or ref.file.role
         else:
-            output = ref.output
-            artifact = made.get((output.task, output.role, output.ordinal))
+            wanted = [(output.task, output.role, output.ordinal) for output in (ref.output, *ref.otherwise)]
+            artifact = next((made[key] for key in wanted if key in made), None)
+            if artifact is None and ref.optional:
+                continue
             if artifact is None:
-                raise FailedPrecondition(f"task {output.task!r} made no {output.role!r} file")
+                raise FailedPrecondition(f"task {ref.output.task!r} made no {ref.output.role!r} file")
             entry = capability_pb2.TaskInput(
                 role=ref.role or artifact.role,
                 digest=artifact.digest,
                 size=artifact.size,
                 media_type=artifact.media_type,
                 filename=artifact.filename,
+                meta=artifact.meta,
             )
         inputs.append(entry)
     return inputs

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 from maquette.runtime.clock import Clock
@@ -51,18 +52,27 @@ class Dispatcher:
         self._settings = settings
         self._turns = Turns()
         self._wake = asyncio.Event()
+        self._asked: frozenset[str] | None = None
+        """Features there is news of since the last round; None: of any."""
         self._running: set[asyncio.Task[None]] = set()
         self._doubt = False
         """A claim's answer was lost: some leases may be ours without our knowing."""
         self.runner: Runner | None = None
         """Set by the composition root before :meth:`run`."""
 
-    def wake(self, delay: float = 0.0) -> None:
-        """Look for work now, or after ``delay`` seconds."""
+    def wake(self, delay: float = 0.0, features: Collection[str] | None = None) -> None:
+        """Look for work now, or after ``delay`` seconds: for some features, or for whatever there is.
+
+        Who knows what came saves the statements that would look for other work.
+        """
         if delay > 0:
-            asyncio.get_running_loop().call_later(delay + 0.002, self._wake.set)
-        else:
-            self._wake.set()
+            asyncio.get_running_loop().call_later(delay + 0.002, self.wake, 0.0, features)
+            return
+        if features is None:
+            self._asked = None
+        elif self._asked is not None:
+            self._asked |= frozenset(features)
+        self._wake.set()
 
     async def run(self) -> None:
         """Claim for ever; the poll is the back-up for notifications that were lost."""
@@ -71,18 +81,20 @@ class Dispatcher:
                 async with asyncio.timeout(self._settings.poll_seconds):
                     await self._wake.wait()
             except TimeoutError:
-                pass
+                self._asked = None
+            asked, self._asked = self._asked, frozenset()
             self._wake.clear()
             try:
-                await self._round()
+                await self._round(asked)
             except Unavailable:
                 self._doubt = True
                 await asyncio.sleep(0.1)
-                self._wake.set()
+                self.wake()
             except Exception as error:  # noqa: BLE001 — the loop outlives whatever goes wrong in a round
                 self._doubt = True
                 get_logger().error("claiming failed", exc_info=error)
                 await asyncio.sleep(1.0)
+                self.wake()
 
     async def drain(self) -> None:
         """Let running attempts end for a moment, then give their tasks back."""
@@ -96,11 +108,14 @@ class Dispatcher:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _round(self) -> None:
+    async def _round(self, asked: frozenset[str] | None) -> None:
+        """Claim what there is room for; with ``asked``, only where one of these features is served."""
         if self._doubt:
             await self._tasks.disown(self._attempts.tokens())
             self._doubt = False
         for scope in self._scopes():
+            if asked is not None and asked.isdisjoint(scope.features):
+                continue
             claimed_at = self._clock.monotonic()
             leases = await self._tasks.claim(scope, self._turns.order(), 3 * self._settings.replica_seconds)
             if not leases:
@@ -114,7 +129,7 @@ class Dispatcher:
             for lease in leases:
                 self._start(lease, claimed_at)
             if len(leases) == scope.most:
-                self._wake.set()
+                self.wake(features=scope.features)
 
     def _scopes(self) -> list[ClaimScope]:
         """Return what may be claimed now: one scope for each set of nodes that serve the same."""
@@ -132,20 +147,25 @@ class Dispatcher:
             if engine.available
             for feature in engine.features
         }
+        best = {
+            feature: choose_engine(views, feature, "", fallback=True)
+            for feature in frozenset().union(*groups)
+        }
         scopes = []
-        for features, members in groups.items():
-            free = [view for view in members if view.free_slots]
-            if not free:
-                continue
+        # Engines here and remote ones have slots of their own: what is claimed for one kind must not
+        # find that only the other has room.
+        for (features, members), remote in itertools.product(groups.items(), (False, True)):
+            free = [view for view in members if view.free(remote=remote)]
             room = {
-                f"{feature}/{engine_id}"
+                f"{feature}/{engine.id}"
                 for feature in features
-                for engine_id in {e for view in free for e in view.engines}
-                if place(free, engine_id, feature) is not None
+                for engine in {e.id: e for view in free for e in view.engines.values()}.values()
+                if engine.remote is remote and place(free, engine.id, feature) is not None
             }
-            best = {feature: choose_engine(views, feature, "", fallback=True) for feature in features}
-            default = [feature for feature, engine in best.items() if f"{feature}/{engine}" in room]
-            most = min(sum(view.free_slots for view in free), _MOST_AT_ONCE)
+            if not room:
+                continue
+            default = [feature for feature in features if f"{feature}/{best[feature]}" in room]
+            most = min(sum(view.free(remote=remote) for view in free), _MOST_AT_ONCE)
             scopes.append(ClaimScope(sorted(features), default, sorted(room), sorted(known), most))
         return scopes
 
@@ -165,6 +185,7 @@ class Dispatcher:
             placement,
             self._registry.reserve(placement),
             valid_until=claimed_at + self._settings.lease_seconds,
+            checkpoint=lease.checkpoint,
         )
         self._attempts.add(attempt)
         self._spawn(self._drive(attempt))
@@ -175,8 +196,8 @@ class Dispatcher:
                 await self.runner.run(attempt)
         finally:
             self._attempts.remove(attempt)
+            # The registry tells that there is room again.
             attempt.give_back()
-            self.wake()
 
     async def _put_back(self, lease: Lease) -> None:
         """Return a task that found no room after all, at no cost."""

@@ -84,7 +84,7 @@ class Hub:
             if held is None or held.job.seq < job.seq:
                 entry = _Entry(job, deque(maxlen=self._ring), dropped=job.seq)
                 if held is not None:
-                    entry.job = job.at(progress=_rising(held.job.progress, job.progress))
+                    entry.job = job.following(held.job)
                     held.signal.give()
                 self._jobs[job.id] = entry
                 self._note_end(entry)
@@ -103,15 +103,26 @@ class Hub:
             if not _may_follow(entry.job, kind, job, epoch):
                 return None
             seq = max(entry.job.seq + 1, epoch << EPOCH_BITS)
-            job = job.at(progress=_rising(entry.job.progress, job.progress))
+            job = job.following(entry.job)
         return self._append(entry, JobEvent(seq, kind, self._clock.now(), job.at(seq=seq)), local)
 
-    def progress(self, job_id: str, progress: Progress, *, attempt: int = 0) -> JobEvent | None:
-        """Publish the progress of a running job."""
+    def progress(
+        self, job_id: str, progress: Progress, *, task: str = "", attempt: int = 0, fraction: float = 0.0
+    ) -> JobEvent | None:
+        """Publish the progress of a running job: ``fraction`` is that of the task it comes from."""
         entry = self._jobs.get(job_id)
         if entry is None or entry.job.state is not State.RUNNING:
             return None
         job = entry.job.at(progress=progress, attempt=attempt or entry.job.attempt)
+        if job.tasks:
+            job = job.with_task(
+                task,
+                state=State.RUNNING,
+                started=True,
+                fraction=fraction,
+                message=progress.message,
+                upstream_status=progress.upstream_status,
+            )
         return self.publish(Event.PROGRESS, job)
 
     def relay(self, event: JobEvent) -> None:
@@ -121,7 +132,7 @@ class Hub:
             entry = self._jobs[event.job.id] = _Entry(event.job, deque(maxlen=self._ring))
         elif event.seq <= entry.job.seq or (entry.job.terminal and event.type is not Event.DELETED):
             return
-        job = event.job.at(progress=_rising(entry.job.progress, event.job.progress))
+        job = event.job.following(entry.job)
         self._append(entry, replace(event, job=job), local=False)
 
     async def watch(self, job_id: str, from_seq: int) -> AsyncIterator[JobEvent]:
@@ -256,9 +267,3 @@ def _may_follow(before: Job, kind: Event, after: Job, epoch: int) -> bool:
     if kind in TERMINAL_EVENTS and epoch:
         return True  # committed: that it ran in between may have been told elsewhere only
     return before.state is after.state or allowed(Kind.JOB, before.state, after.state)
-
-
-def _rising(before: Progress, after: Progress) -> Progress:
-    if after.fraction >= before.fraction:
-        return after
-    return replace(after, fraction=before.fraction)

@@ -18,6 +18,7 @@ from maquette.runtime.service import ServiceContext, run_service
 from services.jobs.attempts import Attempts
 from services.jobs.channels import NodeChannels
 from services.jobs.convert import created
+from services.jobs.discards import Discards
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.endings import Endings
 from services.jobs.graph import ProgressBook
@@ -72,7 +73,7 @@ class Ledger:
         self.registry = NodeRegistry(
             context.clock,
             silence=settings.announce_seconds * settings.silent_announces,
-            on_change=lambda: self.dispatcher.wake(),
+            on_change=lambda features: self.dispatcher.wake(features=features),
         )
         self.nodes = NodeServicer(self.registry)
         self.endings = Endings(self.jobs, self.hub, self.attempts, self.book)
@@ -89,6 +90,7 @@ class Ledger:
         self.submitter = Submitter(self.jobs, context.clock, batch=settings.create_batch, stored=self._stored)
         self.relay = Relay(self.hub, self._open)
         self.channels = NodeChannels(self.registry, self._open)
+        self.discards = Discards(self.tasks, self.attempts, self.registry, self.channels.to)
         self.dispatcher.runner = Runner(self._runner_parts())
         self.upkeep = Upkeep(
             self.jobs, self.tasks, self.hub, self.attempts, self.registry, self.endings, settings
@@ -132,7 +134,7 @@ class Ledger:
         """Tell that a job was made, and look for a node at once."""
         if stored.created and stored.deadline:
             self.hub.publish(Event.QUEUED, created(new, stored.created, stored.deadline), epoch=1)
-            self.dispatcher.wake()
+            self.dispatcher.wake(features={task.feature for task in new.tasks if not task.after})
 
     def _count_refused(self) -> None:
         self.refused += 1
@@ -169,6 +171,7 @@ class Ledger:
             every(5.0, "measure", upkeep.measure),
             every(5.0, "close channels", self.channels.sweep),
             every(settings.replica_seconds, "heartbeat", self.beat),
+            every(settings.replica_seconds, "give up what is left at providers", self.discards.sweep),
         ]
 
     async def beat(self) -> None:

@@ -46,6 +46,39 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class JobTask:
+    """One task of a job of several, as clients see it."""
+
+    name: str
+    feature: str
+    phase: str = ""
+    item: str = ""
+    state: State = State.QUEUED
+    started: bool = False
+    """An attempt has begun, whatever became of it."""
+    fraction: float = 0.0
+    message: str = ""
+    upstream_status: str = ""
+    error_reason: str = ""
+    error_message: str = ""
+    model_used: str = ""
+    warnings: tuple[str, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+
+    def after(self, before: JobTask) -> JobTask:
+        """Return this state as it is told after ``before``: what has ended stays so, nothing falls."""
+        if before.state in TERMINAL and self.state not in TERMINAL:
+            return before
+        return replace(
+            self,
+            started=self.started or before.started,
+            fraction=max(self.fraction, before.fraction),
+            message=self.message or before.message,
+            upstream_status=self.upstream_status or before.upstream_status,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job as clients see it."""
 
@@ -73,6 +106,8 @@ class Job:
     attempt: int = 0
     seq: int = 0
     result_deleted: bool = False
+    tasks: tuple[JobTask, ...] = ()
+    """Those of a job of several; empty for a job of one."""
 
     @property
     def terminal(self) -> bool:
@@ -91,6 +126,22 @@ class Job:
     def at(self, **changes: Any) -> Job:
         """Return a copy with other values."""
         return replace(self, **changes)
+
+    def with_task(self, name: str, **changes: Any) -> Job:
+        """Return a copy with other values in one of its tasks."""
+        tasks = tuple(
+            replace(task, **changes).after(task) if task.name == name else task for task in self.tasks
+        )
+        return replace(self, tasks=tasks)
+
+    def following(self, before: Job) -> Job:
+        """Return this state as it is told after ``before``: neither progress nor any task's falls."""
+        progress = self.progress
+        if progress.fraction < before.progress.fraction:
+            progress = replace(progress, fraction=before.progress.fraction)
+        known = {task.name: task for task in before.tasks}
+        tasks = tuple(task.after(known[task.name]) if task.name in known else task for task in self.tasks)
+        return replace(self, progress=progress, tasks=tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +172,8 @@ class NewTask:
     item: str
     weight: float
     soft_fail: bool
+    needs: tuple[str, ...] = ()
+    """Tasks before it whose files it cannot do without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +233,5 @@ class Lease:
     traceparent: str
     shares: Mapping[str, Share]
     """Of every task of the job, by task id."""
+    checkpoint: Mapping[str, Any] = field(default_factory=dict)
+    """What an earlier attempt told for this one."""

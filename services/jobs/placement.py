@@ -22,6 +22,8 @@ class EngineView:
     vram_mib: int = 0
     loaded: bool = False
     available: bool = True
+    remote: bool = False
+    """It runs at somebody else's: its runs take none of the node's own slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,12 @@ class NodeView:
     busy: int
     engines: Mapping[str, EngineView]
     devices: Sequence[DeviceView] = ()
+    remote_slots: int = 0
+    remote_busy: int = 0
 
-    @property
-    def free_slots(self) -> int:
-        """Return how many more tasks fit."""
-        return max(0, self.slots - self.busy)
+    def free(self, *, remote: bool) -> int:
+        """Return how many more tasks of engines here, or of remote ones, fit."""
+        return max(0, self.remote_slots - self.remote_busy if remote else self.slots - self.busy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Placement:
     device_id: str = ""
     vram_mib: int = 0
     evict: tuple[str, ...] = ()
+    remote: bool = False
 
 
 def choose_engine(nodes: Iterable[NodeView], feature: str, preference: str, *, fallback: bool) -> str | None:
@@ -69,9 +73,10 @@ def choose_engine(nodes: Iterable[NodeView], feature: str, preference: str, *, f
 
     The preference wins wherever it is available; else, where falling back is allowed, the highest
     rank does (the first id among equals, so that the choice never depends on the order of nodes).
+    A remote engine runs only by preference: it costs money and the client's data leave the house.
     """
     offered = {
-        engine.id: engine.rank
+        engine.id: engine
         for node in nodes
         for engine in node.engines.values()
         if engine.available and feature in engine.features
@@ -81,7 +86,9 @@ def choose_engine(nodes: Iterable[NodeView], feature: str, preference: str, *, f
             return preference
         if not fallback:
             return None
-    return min(offered, key=lambda engine: (-offered[engine], engine), default=None)
+    here = [engine for engine in offered.values() if not engine.remote]
+    best = min(here, key=lambda engine: (-engine.rank, engine.id), default=None)
+    return best.id if best else None
 
 
 def place(nodes: Iterable[NodeView], engine_id: str, feature: str) -> Placement | None:
@@ -89,13 +96,16 @@ def place(nodes: Iterable[NodeView], engine_id: str, feature: str) -> Placement 
     best: tuple[tuple[int, int, float, str], Placement] | None = None
     for node in nodes:
         engine = node.engines.get(engine_id)
-        if engine is None or not engine.available or feature not in engine.features or not node.free_slots:
+        if engine is None or not engine.available or feature not in engine.features:
+            continue
+        if not node.free(remote=engine.remote):
             continue
         fit = _fit(node, engine)
         if fit is None:
             continue
         tier, cost, placement = fit
-        key = (tier, cost, node.busy / node.slots, node.id)
+        load = node.remote_busy / node.remote_slots if engine.remote else node.busy / node.slots
+        key = (tier, cost, load, node.id)
         if best is None or key < best[0]:
             best = (key, placement)
     return best[1] if best else None
@@ -104,7 +114,7 @@ def place(nodes: Iterable[NodeView], engine_id: str, feature: str) -> Placement 
 def _fit(node: NodeView, engine: EngineView) -> tuple[int, int, Placement] | None:
     """Return (tier, cost, placement) of an engine on a node."""
     if engine.vram_mib == 0:
-        return (0 if engine.loaded else 1), 0, Placement(node.id, engine.id)
+        return (0 if engine.loaded else 1), 0, Placement(node.id, engine.id, remote=engine.remote)
     fits = [fit for device in node.devices if (fit := _fit_device(node, device, engine)) is not None]
     return min(fits, key=lambda fit: (fit[0], fit[1], fit[2].device_id), default=None)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from maquette.api.capability.v1 import capability_pb2
@@ -38,17 +38,26 @@ class LiveNode:
     running: int = 0
     foreign: int = 0
     """Busy slots that are not ours."""
+    remote_running: int = 0
+    remote_foreign: int = 0
+    """The same of the slots for remote engines."""
     suspect_since: float | None = None
     full_until: float = 0.0
     held: dict[str, _Held] = field(default_factory=dict)
     placed: dict[str, str] = field(default_factory=dict)
     """Engine id → device where we sent it last."""
 
+    @property
+    def features(self) -> set[str]:
+        """What its engines serve, whatever their state."""
+        return {feature for engine in self.node.engines for feature in engine.features}
+
 
 class NodeRegistry:
     """The nodes announced to this replica."""
 
-    def __init__(self, clock: Clock, *, silence: float, on_change: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, *, silence: float, on_change: Callable[[Collection[str]], None]) -> None:
+        """``on_change`` is told which features a node serves whose state is news."""
         self._clock = clock
         self._silence = silence
         self._on_change = on_change
@@ -64,8 +73,9 @@ class NodeRegistry:
         live.node = node
         live.heard = self._clock.monotonic()
         live.foreign = 0 if self.alone else max(0, node.busy - live.running)
+        live.remote_foreign = 0 if self.alone else max(0, node.remote_busy - live.remote_running)
         live.suspect_since = None
-        self._on_change()
+        self._on_change(live.features)
         return live
 
     def withdraw(self, live: LiveNode) -> None:
@@ -74,7 +84,8 @@ class NodeRegistry:
         self._forget_if_gone(live)
 
     def _forget_if_gone(self, live: LiveNode) -> None:
-        if live.streams <= 0 and live.running == 0 and self._nodes.get(live.node.id) is live:
+        running = live.running + live.remote_running
+        if live.streams <= 0 and running == 0 and self._nodes.get(live.node.id) is live:
             del self._nodes[live.node.id]
 
     def nodes(self) -> list[jobs_pb2.Node]:
@@ -117,7 +128,8 @@ class NodeRegistry:
     def reserve(self, placement: Placement) -> Callable[[], None]:
         """Take a slot and the video memory of a placement; return how to give them back."""
         live = self._nodes[placement.node_id]
-        live.running += 1
+        live.remote_running += placement.remote
+        live.running += not placement.remote
         if placement.vram_mib:
             held = live.held.setdefault(placement.engine_id, _Held(placement.device_id, placement.vram_mib))
             held.runs += 1
@@ -134,14 +146,15 @@ class NodeRegistry:
             if given_back:
                 return
             given_back = True
-            live.running -= 1
+            live.remote_running -= placement.remote
+            live.running -= not placement.remote
             held = live.held.get(placement.engine_id)
             if placement.vram_mib and held is not None:
                 held.runs -= 1
                 if held.runs == 0:
                     del live.held[placement.engine_id]
             self._forget_if_gone(live)
-            self._on_change()
+            self._on_change(live.features)
 
         return give_back
 
@@ -165,7 +178,8 @@ def _view(live: LiveNode, *, busy: bool) -> NodeView:
         for device in node.devices
     )
     used = node.slots if busy else live.running + live.foreign
-    return NodeView(node.id, max(1, node.slots), used, engines, devices)
+    remote_used = node.remote_slots if busy else live.remote_running + live.remote_foreign
+    return NodeView(node.id, max(1, node.slots), used, engines, devices, node.remote_slots, remote_used)
 
 
 def _residents(live: LiveNode, engines: Iterable[EngineView]) -> dict[str, str]:
@@ -192,4 +206,5 @@ def _engine_view(engine: capability_pb2.Engine) -> EngineView:
         engine.vram_mib,
         engine.state == capability_pb2.ENGINE_STATE_LOADED,
         engine.state != capability_pb2.ENGINE_STATE_UNAVAILABLE,
+        engine.kind == capability_pb2.ENGINE_KIND_PROVIDER,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,20 +18,22 @@ from maquette.runtime.errors import Internal, MaquetteError, Unavailable, error_
 from maquette.runtime.grants import mint
 from maquette.runtime.rpc.channel import from_rpc_error
 from maquette.runtime.settings import JobsSettings
+from maquette.runtime.structs import from_struct, to_struct
 from maquette.runtime.telemetry import get_logger, tracer
 from services.jobs import metrics
 from services.jobs.attempts import Attempt, Stop
-from services.jobs.convert import duration, from_struct, resolve_inputs, seconds, timestamp
+from services.jobs.convert import duration, resolve_inputs, sources, timestamp
 from services.jobs.endings import Endings
 from services.jobs.graph import ProgressBook
 from services.jobs.hub import Hub
 from services.jobs.ledger.jobs import JobTable
 from services.jobs.ledger.tasks import Finish, Outcome, Sign, TaskTable
-from services.jobs.model import Progress
+from services.jobs.model import Artifact
 from services.jobs.paths import issue_path
 from services.jobs.registry import NodeRegistry
 from services.jobs.retry import Budgets, Cost, Requeue, decide
-from services.jobs.states import Event, State
+from services.jobs.states import TERMINAL, Event, State
+from services.jobs.telling import Telling, storable
 
 _LOST_STREAM = {
     grpc.StatusCode.UNKNOWN,
@@ -42,6 +44,7 @@ _LOST_STREAM = {
 }
 # A node may take this long to end its stream after the result before its slot counts as free.
 _STREAM_END_SECONDS = 5.0
+_DISCARD_SECONDS = 2.0
 
 _RunCall = grpc.aio.UnaryStreamCall[capability_pb2.RunRequest, capability_pb2.RunResponse]
 
@@ -65,8 +68,8 @@ class Parts:
     grant_secret: bytes
     channel: Callable[[str], grpc.aio.Channel]
     """Channel to a node, by id."""
-    wake: Callable[[float], None]
-    """Looks for work again, after so many seconds."""
+    wake: Callable[[float, Collection[str] | None], None]
+    """Looks for work again, after so many seconds: for these features, or any."""
     refused: Callable[[], None]
 
 
@@ -75,6 +78,8 @@ class Runner:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._discards: set[asyncio.Task[None]] = set()
+        self._telling = Telling(parts.jobs, parts.hub, parts.book)
         self._budgets = Budgets(parts.settings.crash_budget, parts.settings.node_loss_budget)
 
     async def run(self, attempt: Attempt) -> None:
@@ -104,7 +109,7 @@ class Runner:
         remaining = (attempt.lease.deadline - self._parts.clock.now()).total_seconds()
         stub = capability_pb2_grpc.CapabilityServiceStub(self._parts.channel(attempt.placement.node_id))
         call: _RunCall = stub.Run(request, timeout=max(0.1, remaining + 5.0))
-        attempt.cancel = call.cancel
+        attempt.cancel = lambda: self._end_call(attempt, stub, call)
         try:
             result = await self._follow(attempt, call)
             if result is None:
@@ -124,11 +129,38 @@ class Runner:
         finally:
             call.cancel()
 
+    def _end_call(
+        self, attempt: Attempt, stub: capability_pb2_grpc.CapabilityServiceAsyncStub, call: _RunCall
+    ) -> None:
+        """Cancel the Run; where its job has ended, the node hears first that no attempt will follow."""
+        if attempt.stopped is not Stop.CLOSED or not attempt.placement.remote:
+            call.cancel()
+            return
+        task = asyncio.create_task(self._discard(attempt, stub, call))
+        self._discards.add(task)
+        task.add_done_callback(self._discards.discard)
+
+    async def _discard(
+        self, attempt: Attempt, stub: capability_pb2_grpc.CapabilityServiceAsyncStub, call: _RunCall
+    ) -> None:
+        request = capability_pb2.DiscardRequest(
+            task_id=attempt.lease.task_id,
+            engine_id=attempt.placement.engine_id,
+            checkpoint=to_struct(attempt.checkpoint),
+        )
+        try:
+            await stub.Discard(request, timeout=_DISCARD_SECONDS)
+            await self._parts.tasks.forget_checkpoint(attempt.lease.task_id)
+        except (grpc.aio.AioRpcError, Unavailable) as error:
+            # It is left in the ledger: see `Discards`.
+            get_logger().info("a remote task is given up later", task=attempt.lease.task_id, why=repr(error))
+        finally:
+            call.cancel()
+
     async def _request(self, attempt: Attempt) -> capability_pb2.RunRequest:
         lease, settings = attempt.lease, self._parts.settings
         spec = jobs_pb2.TaskSpec.FromString(lease.spec)
-        earlier = any(ref.WhichOneof("source") == "output" for ref in spec.inputs)
-        inputs = resolve_inputs(spec, await self._parts.jobs.made(lease.job_id) if earlier else [])
+        inputs = resolve_inputs(spec, await self._made(spec, lease.job_id))
         grant = mint(
             self._parts.grant_secret,
             task_id=lease.task_id,
@@ -150,7 +182,19 @@ class Runner:
             deadline=timestamp(lease.deadline),
             seed=spec.seed,
             heartbeat=duration(min(settings.heartbeat_seconds, settings.lease_seconds / 3)),
+            checkpoint=to_struct(lease.checkpoint) if lease.checkpoint else None,
         )
+
+    async def _made(self, spec: jobs_pb2.TaskSpec, job_id: str) -> list[Artifact]:
+        """Return the files of the tasks that a task reads: from the hub, where all of these have ended."""
+        read = {name for ref in spec.inputs for name in sources(ref)}
+        if not read:
+            return []
+        job = self._parts.hub.get(job_id)
+        ended = [task for task in job.tasks if task.name in read and task.state in TERMINAL] if job else []
+        if len(ended) == len(read):
+            return [artifact for task in ended for artifact in task.artifacts]
+        return await self._parts.jobs.made(job_id)
 
     async def _follow(self, attempt: Attempt, call: _RunCall) -> capability_pb2.RunResponse.Result | None:
         """Return the result; None when the stream ends without one."""
@@ -162,9 +206,14 @@ class Runner:
                 continue
             if response.WhichOneof("event") == "result":
                 return response.result
+            if response.WhichOneof("event") == "checkpoint":
+                attempt.checkpoint = from_struct(response.checkpoint.state)
+                await self._parts.tasks.note_checkpoint(
+                    attempt.lease.task_id, attempt.lease.token, attempt.checkpoint
+                )
             if await self._alive(attempt):
-                self._tell_started(attempt)
-                self._tell(attempt, response)
+                self._telling.started(attempt)
+                self._telling.said(attempt, response)
 
     async def _alive(self, attempt: Attempt) -> bool:
         """Note a sign of life; tell whether the lease is known to be ours still."""
@@ -184,65 +233,24 @@ class Runner:
         attempt.valid_until = now + self._parts.settings.lease_seconds
         return True
 
-    def _tell_started(self, attempt: Attempt) -> None:
-        """Publish that the job runs, at the node's first word: a full node says none."""
-        if attempt.told:
-            return
-        attempt.told = True
-        lease, hub = attempt.lease, self._parts.hub
-        job = hub.get(lease.job_id)
-        if job is not None and not job.terminal:
-            started = job.at(state=State.RUNNING, started=lease.started, attempt=lease.attempt)
-            hub.publish(Event.STARTED, started, epoch=lease.epoch)
-
-    def _tell(self, attempt: Attempt, response: capability_pb2.RunResponse) -> None:
-        lease, hub = attempt.lease, self._parts.hub
-        kind = response.WhichOneof("event")
-        if kind == "progress":
-            progress = response.progress
-            fraction = self._parts.book.report(lease.job_id, lease.task_id, progress.fraction)
-            attempt.progressed = True
-            hub.progress(
-                lease.job_id,
-                Progress(
-                    fraction,
-                    _storable(progress.stage) or lease.phase,
-                    _storable(progress.message),
-                    _storable(progress.upstream_status),
-                    seconds(progress.eta) if progress.HasField("eta") else None,
-                ),
-                attempt=lease.attempt,
-            )
-        elif kind == "log":
-            get_logger().info(
-                "task log",
-                job=lease.job_id,
-                task=lease.task_id,
-                level_there=response.log.level,
-                text=response.log.message,
-            )
-
     async def _commit(self, attempt: Attempt, result: capability_pb2.RunResponse.Result) -> None:
         lease = attempt.lease
         attempt.ending = True
-        outcome = await self._parts.tasks.finish(
-            lease.task_id,
-            lease.token,
-            attempt.placement.node_id,
-            Finish(
-                State.SUCCEEDED,
-                model_used=result.model_used,
-                info=from_struct(result.info),
-                warnings=list(result.warnings),
-                artifacts=[_artifact(attempt, output) for output in result.outputs],
-            ),
+        finish = Finish(
+            State.SUCCEEDED,
+            model_used=result.model_used,
+            info=from_struct(result.info),
+            warnings=list(result.warnings),
+            artifacts=[_artifact(attempt, output) for output in result.outputs],
         )
-        await self._ended(attempt, outcome, State.SUCCEEDED)
+        node_id = attempt.placement.node_id
+        outcome = await self._parts.tasks.finish(lease.task_id, lease.token, node_id, finish)
+        await self._ended(attempt, outcome, finish)
 
     async def _failed(self, attempt: Attempt, error: MaquetteError) -> None:
         lease, parts = attempt.lease, self._parts
         attempt.ending = True
-        error.message = _storable(error.message)
+        error.message = storable(error.message)
         node_id = attempt.placement.node_id
         if error.reason in ("NODE_LOST", "UNAVAILABLE"):
             parts.registry.suspect(node_id)
@@ -268,13 +276,9 @@ class Runner:
         if isinstance(what, Requeue):
             await self._release(attempt, what, error)
             return
-        outcome = await parts.tasks.finish(
-            lease.task_id,
-            lease.token,
-            node_id,
-            Finish(State.FAILED, reason=error.reason, message=error.message),
-        )
-        await self._ended(attempt, outcome, State.FAILED)
+        finish = Finish(State.FAILED, reason=error.reason, message=error.message)
+        outcome = await parts.tasks.finish(lease.task_id, lease.token, node_id, finish)
+        await self._ended(attempt, outcome, finish)
 
     async def _stopped(self, attempt: Attempt) -> None:
         if attempt.stopped is Stop.LOST:
@@ -298,29 +302,26 @@ class Runner:
         job = parts.hub.get(lease.job_id)
         if attempt.told and job is not None and outcome.job_state is State.QUEUED:
             parts.hub.publish(Event.REQUEUED, job.at(state=State.QUEUED), epoch=outcome.epoch)
-        parts.wake(back.delay)
+        parts.wake(back.delay, (lease.feature,))
 
-    async def _ended(self, attempt: Attempt, outcome: Outcome, state: State) -> None:
+    async def _ended(self, attempt: Attempt, outcome: Outcome, finish: Finish) -> None:
         lease = attempt.lease
         if outcome.outcome == "lost":
             self._refused(attempt, "commit")
             return
         if outcome.outcome == "done":
-            metrics.COMMITS.labels(state.value).inc()
+            metrics.COMMITS.labels(finish.state.value).inc()
         self._parts.book.report(lease.job_id, lease.task_id, 1.0)
         if outcome.job_state in (State.SUCCEEDED, State.FAILED, State.CANCELLED):
             await self._parts.endings.tell([lease.job_id])
         else:
-            self._tell_share(attempt)
-            self._parts.wake(0.0)
+            self._parts.wake(0.0, self._following(lease.job_id))
+            await self._telling.ended(attempt, finish)
 
-    def _tell_share(self, attempt: Attempt) -> None:
-        """Publish what the end of one task of several means for the whole job."""
-        lease, hub = attempt.lease, self._parts.hub
-        job = hub.get(lease.job_id)
-        if job is not None:
-            fraction = self._parts.book.report(lease.job_id, lease.task_id, 1.0)
-            hub.progress(lease.job_id, Progress(fraction, job.progress.stage, job.progress.message))
+    def _following(self, job_id: str) -> Collection[str] | None:
+        """Return the features of a job's tasks that wait; None where that is not known."""
+        job = self._parts.hub.get(job_id)
+        return {task.feature for task in job.tasks if task.state is State.QUEUED} if job else None
 
     async def _drain(self, call: _RunCall) -> None:
         """Let the node end its stream: only then is its slot free."""
@@ -377,8 +378,3 @@ def _artifact(attempt: Attempt, output: capability_pb2.TaskOutput) -> Mapping[st
         "media_type": output.media_type,
         "meta": from_struct(output.meta),
     }
-
-
-def _storable(text: str) -> str:
-    """Return a node's text as PostgreSQL can hold it: a NUL must not keep a task from ending."""
-    return text.replace("\x00", "")

@@ -68,6 +68,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(Kind.TASK, State.RUNNING, State.FAILED, None, "final error, or a budget is used up"),
     Transition(Kind.TASK, State.RUNNING, State.CANCELLED, None, "its job ended"),
     Transition(Kind.TASK, State.QUEUED, State.CANCELLED, None, "its job ended"),
+    Transition(Kind.TASK, State.QUEUED, State.FAILED, None, "a task whose file it needs failed softly"),
 )
 
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})

@@ -15,7 +15,7 @@ from maquette.runtime.clock import Clock, IdSource
 from maquette.runtime.errors import InvalidArgument, MaquetteError, NotFound, PermissionDenied, Unavailable
 from maquette.runtime.grants import Grant
 from services.storage import metrics
-from services.storage.backends.base import Backend, BlobStat
+from services.storage.backends.base import Backend, BlobStat, Source
 from services.storage.filenames import safe_filename, safe_format
 from services.storage.limits import RECHECK_BYTES, Room, check_size
 from services.storage.model import Blob, Retention, Upload, UploadKind
@@ -107,16 +107,26 @@ class Blobs:
         self, digest: str, offset: int = 0, length: int | None = None, grant: Grant | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield a blob or a range. Raises PermissionDenied (GRANT_REFUSED) for what a grant keeps shut."""
+        await self._check_grant(digest, grant)
+        async with contextlib.aclosing(self._backend.read(digest, offset, length)) as chunks:
+            async for chunk in chunks:
+                metrics.SENT_BYTES.inc(len(chunk))
+                yield chunk
+
+    async def open(
+        self, digest: str, offset: int = 0, length: int | None = None, grant: Grant | None = None
+    ) -> Source:
+        """Open a blob or a range for threads to read. Raises what `read` raises."""
+        await self._check_grant(digest, grant)
+        return _Counted(await self._backend.open(digest, offset, length))
+
+    async def _check_grant(self, digest: str, grant: Grant | None) -> None:
         if (
             grant is not None
             and digest not in grant.inputs
             and not await self._rows.grant_wrote(grant.id, digest)
         ):
             raise PermissionDenied("the grant does not open this blob", reason="GRANT_REFUSED")
-        async with contextlib.aclosing(self._backend.read(digest, offset, length)) as chunks:
-            async for chunk in chunks:
-                metrics.SENT_BYTES.inc(len(chunk))
-                yield chunk
 
     async def stat(self, digest: str) -> BlobStat:
         """Return size and age of a blob. Raises NotFound."""
@@ -139,6 +149,21 @@ class Blobs:
         if self._room.quota_bytes is not None:
             # One more than what is there must fit, or a full store would take spools for nothing.
             self._room.check_total(await self._rows.total_bytes() + max(self._arriving, 1))
+
+
+class _Counted:
+    """A source whose bytes are counted."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def read(self, size: int) -> bytes:
+        data = self._source.read(size)
+        metrics.SENT_BYTES.inc(len(data))
+        return data
+
+    def close(self) -> None:
+        self._source.close()
 
 
 class Uploads:

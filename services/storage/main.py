@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 
+from maquette.api.capability.v1 import capability_pb2_grpc
 from maquette.api.storage.v1 import storage_pb2, storage_pb2_grpc
+from maquette.runtime.capability.announce import announced
 from maquette.runtime.memory import tune_for_streams
 from maquette.runtime.rpc.balanced import balanced
-from maquette.runtime.rpc.byte_server import ByteServer, Method
+from maquette.runtime.rpc.byte_server import ByteServer, ClientStream, Method, ServerStream
 from maquette.runtime.rpc.channel import open_channel
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.secrets import load_secret
@@ -23,23 +25,26 @@ from services.storage.backends.local import LocalBackend
 from services.storage.blobs import Blobs, Uploads
 from services.storage.database import Database
 from services.storage.limits import Room
+from services.storage.publications import Bucket, Publications
+from services.storage.publisher import SERVICE as PUBLISHER
+from services.storage.publisher import PublisherNode, PublisherServicer
 from services.storage.references import JobsReferences
 from services.storage.rows import Rows
 from services.storage.servicer import Parts, StorageServicer
 from services.storage.signing import UrlSigner
-from services.storage.sweep import Remover, Sweeper, sweep_periodically
+from services.storage.sweep import Remover, Sweeper, SweepResult, sweep_periodically
 
-CREATE_UPLOAD = "/maquette.api.storage.v1.StorageService/CreateUpload"
 SERVICE = storage_pb2.DESCRIPTOR.services_by_name["StorageService"].full_name
 
 
-def open_backend(settings: Settings, executor: Executor) -> Backend:
-    """Open the back end that the settings name."""
+def open_backend(settings: Settings, executor: Executor) -> tuple[Backend, Bucket | None]:
+    """Open the back end that the settings name, and what of it people may be sent to."""
     storage = settings.storage
     if storage.backend == "local":
-        return LocalBackend(storage.local_dir or settings.data_dir / "blobs", executor)
+        return LocalBackend(storage.local_dir or settings.data_dir / "blobs", executor), None
     # Loaded when used: boto3 costs 40 MB and half a second.
     from services.storage.backends.s3 import S3Backend, S3Config
+    from services.storage.backends.s3_public import S3Bucket
 
     config = S3Config(
         bucket=storage.s3_bucket,
@@ -51,13 +56,22 @@ def open_backend(settings: Settings, executor: Executor) -> Backend:
         part_bytes=storage.s3_part_mib << 20,
         connections=storage.io_threads,
     )
-    return S3Backend(config, settings.tmp_dir / "storage", executor)
+    backend = S3Backend(config, settings.tmp_dir / "storage", executor)
+    return backend, S3Bucket(backend, config, storage.s3_public_endpoint, executor)
 
 
 def url_keys(settings: Settings) -> list[bytes]:
     """Return the key that signs links, and the one before it (`urls.previous`) while it is kept."""
     previous = settings.secrets_dir / "urls.previous"
     return [load_secret(settings, "urls"), *([previous.read_bytes()] if previous.is_file() else [])]
+
+
+def byte_streams(servicer: StorageServicer) -> dict[str, Method]:
+    """Return the methods whose bytes also go raw."""
+    return {
+        f"/{SERVICE}/CreateUpload": ClientStream(storage_pb2.CreateUploadRequest, servicer.CreateUpload),
+        f"/{SERVICE}/ReadBlob": ServerStream(storage_pb2.ReadBlobRequest, servicer.open_blob),
+    }
 
 
 @contextlib.asynccontextmanager
@@ -69,7 +83,7 @@ async def build(context: ServiceContext) -> AsyncIterator[None]:
     settings, clock, storage = context.settings, context.clock, context.settings.storage
     async with contextlib.AsyncExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor(storage.io_threads, "blob-io"))
-        backend = open_backend(settings, executor)
+        backend, bucket = open_backend(settings, executor)
         stack.push_async_callback(backend.close)
         database = Database(
             lambda: settings.dsn("storage"),
@@ -89,39 +103,57 @@ async def build(context: ServiceContext) -> AsyncIterator[None]:
         lifetime = timedelta(seconds=storage.upload_lifetime_seconds)
         grace = timedelta(seconds=storage.grace_seconds)
         remover = Remover(backend, rows, JobsReferences(channel), clock, grace)
+        signer = UrlSigner(url_keys(settings))
+        url_lifetime = timedelta(seconds=storage.url_lifetime_seconds)
+        publications = Publications(database, backend, signer, bucket, clock, url_lifetime)
         parts = Parts(
             blobs=blobs,
             uploads=Uploads(blobs, rows, room, clock, context.ids, lifetime),
             remover=remover,
-            signer=UrlSigner(url_keys(settings)),
+            signer=signer,
             doors=Doors(load_secret(settings, "privileged"), load_secret(settings, "grants")),
             clock=clock,
-            url_lifetime=timedelta(seconds=storage.url_lifetime_seconds),
+            url_lifetime=url_lifetime,
             stream_idle=storage.stream_idle_seconds,
         )
         server = create_server(settings)
         servicer = StorageServicer(parts)
         storage_pb2_grpc.add_StorageServiceServicer_to_server(servicer, server)
-        streams = {CREATE_UPLOAD: Method(storage_pb2.CreateUploadRequest, servicer.CreateUpload)}
-        byte_server = ByteServer(settings, streams)
+        byte_server = ByteServer(settings, byte_streams(servicer), executor)
         await byte_server.start(settings.bytes_address())
         stack.push_async_callback(byte_server.drain)
-        running = await serve(server, settings.address("storage"), [SERVICE], settings)
+        node = PublisherNode(context.ids.uuid(), settings.address("storage"))
+        publisher = PublisherServicer(node, publications, load_secret(settings, "grants"), clock)
+        capability_pb2_grpc.add_CapabilityServiceServicer_to_server(publisher, server)
+        running = await serve(server, settings.address("storage"), [SERVICE, PUBLISHER], settings)
         stack.push_async_callback(running.drain)
+        await stack.enter_async_context(announced(node, settings))
+        stack.callback(node.drain)
 
         sweeper = Sweeper(backend, rows, remover, clock)
-        sweeping = asyncio.create_task(_sweep(context, backend, database, sweeper))
+        sweeping = asyncio.create_task(_sweep(context, backend, database, sweeper, publications))
         stack.push_async_callback(_cancel, sweeping)
         sweeping.add_done_callback(lambda _: context.stopping.set())
         yield
 
 
-async def _sweep(context: ServiceContext, backend: Backend, database: Database, sweeper: Sweeper) -> None:
+async def _sweep(
+    context: ServiceContext,
+    backend: Backend,
+    database: Database,
+    sweeper: Sweeper,
+    publications: Publications,
+) -> None:
+    async def run_once() -> SweepResult:
+        swept = await sweeper.run_once()
+        await publications.sweep()
+        return swept
+
     stale = await backend.clean()
     if stale:
         context.log.info("removed temporary files of a dead process", files=stale)
     await database.ready(context.stopping)
-    await sweep_periodically(sweeper.run_once, context.settings.storage.sweep_seconds, context.stopping)
+    await sweep_periodically(run_once, context.settings.storage.sweep_seconds, context.stopping)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

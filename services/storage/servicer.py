@@ -18,6 +18,7 @@ from maquette.runtime.grants import Grant
 from maquette.runtime.rpc.bounds import validate
 from maquette.runtime.telemetry import get_logger
 from services.storage.access import Doors
+from services.storage.backends.base import Source
 from services.storage.blobs import Blobs, Uploads
 from services.storage.filenames import safe_filename
 from services.storage.model import Retention, Upload, UploadKind
@@ -79,6 +80,11 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 yield pb.ReadBlobResponse(chunk=chunk)
+
+    async def open_blob(self, request: pb.ReadBlobRequest, context: Any) -> Source:
+        """Open what ReadBlob streams, behind the same doors, for threads to read."""
+        grant = self._caller(context)
+        return await self._parts.blobs.open(request.digest, request.offset, request.length or None, grant)
 
     async def StatBlob(self, request: pb.StatBlobRequest, context: _Context) -> pb.StatBlobResponse:  # noqa: N802
         """Tell size and age."""

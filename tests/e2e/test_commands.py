@@ -19,6 +19,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from maquette.cli.demo import MOTIONS
 from maquette.cli.running import sample_picture
 from maquette.runtime.supervisor.privileges import reachable
 from tests.support.folders import open_folder
@@ -156,13 +157,17 @@ def test_status_lists_what_runs(mesh: RunningMesh) -> None:
     assert "healthy" in done.stdout
 
 
-def test_demo_makes_a_model_and_stops(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(400)
+def test_demo_makes_a_character_move_and_stops(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run("demo", "--out", out, "--data", folder / "data", "--port", str(free_port()), timeout=110)
+    done = run("demo", "--out", out, "--data", folder / "data", "--port", str(free_port()), timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    for name in ("model.glb", "model.obj", "thumbnail.png"):
+    moves = [f"anim_{number}.{ending}" for number in MOTIONS for ending in ("glb", "preview.webp")]
+    for name in ("model.glb", "model.obj", "thumbnail.png", "rigged.glb", "rigged.thumbnail.png", *moves):
         assert (out / name).stat().st_size > 1000
-    assert str(out / "model.glb") in done.stdout
+    assert str(out / moves[1]) in done.stdout
+    # With Blender there are FBX files; without, the demo says how to get them.
+    assert (out / "rigged.fbx").is_file() or "No FBX files" in done.stdout
     assert not (folder / "data" / "run" / "mesh.json").exists()
 
 

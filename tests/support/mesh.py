@@ -142,16 +142,21 @@ def running_mesh(
     data_dir: Path | None = None,
     adapt: Callable[[ProcessSpec], ProcessSpec] = lambda row: row,
     without: Collection[str] = (),
+    also: Callable[[Settings], Sequence[ProcessSpec]] = lambda settings: (),
     **overrides: Any,
 ) -> Iterator[RunningMesh]:
     """Run a mesh with ``nodes`` meshgen nodes on a free port; it goes with its folder at the end.
 
     ``overrides`` are settings, sections as dicts: ``running_mesh(nodes=2, jobs={"lease_seconds": 2})``.
-    ``adapt`` changes rows of the process table; those named in ``without`` are left out.
+    ``adapt`` changes rows of the process table; those named in ``without`` are left out,
+    and the rows that ``also`` makes come on top.
     """
     with open_folder("mesh") as folder:
-        settings = Settings(**{"data_dir": data_dir or folder / "data", "port": free_port(), **overrides})
+        # No test asks the network for Blender.
+        usual = {"port": free_port(), "fbx": {"install": False}}
+        settings = Settings(**{"data_dir": data_dir or folder / "data", **usual, **overrides})
         table = [adapt(row) for row in process_table(settings, nodes=nodes) if row.name not in without]
+        table += also(settings)
         mesh = RunningMesh(settings, table)
         try:
             mesh.start()

@@ -170,6 +170,11 @@ class SandboxPool:
             return None
 
     @property
+    def folder(self) -> Path:
+        """A folder of ours that no worker can write, gone with the pool, also when we are killed."""
+        return self._workspace.path
+
+    @property
     def busy(self) -> int:
         """Workers that are leased."""
         return len(self.seats) - self._free.qsize()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from pydantic import BaseModel, SecretStr
 import maquette
 from maquette.runtime.settings import Settings
 
-# Settings that only one service may know: nobody else can lose them.
-_PRIVATE = {
-    "MAQUETTE_DATABASE__JOBS_DSN": "jobs",
-    "MAQUETTE_DATABASE__STORAGE_DSN": "storage",
-    "MAQUETTE_STORAGE__S3_ACCESS_KEY_ID": "storage",
-    "MAQUETTE_STORAGE__S3_SECRET_ACCESS_KEY": "storage",
+# Settings that only the services that use them may know: nobody else can lose them.
+_PRIVATE: Mapping[str, tuple[str, ...]] = {
+    "MAQUETTE_DATABASE__JOBS_DSN": ("jobs",),
+    "MAQUETTE_DATABASE__STORAGE_DSN": ("storage",),
+    "MAQUETTE_STORAGE__S3_ACCESS_KEY_ID": ("storage",),
+    "MAQUETTE_STORAGE__S3_SECRET_ACCESS_KEY": ("storage",),
+    "MAQUETTE_MESHY__API_KEY": ("meshgen", "rigging", "animation"),
+    "MAQUETTE_SEGMIND__API_KEY": ("meshgen",),
 }
 
 
@@ -39,7 +41,7 @@ def child_environment(settings: Settings, service: str) -> dict[str, str]:
         **{
             name: value
             for name, value in settings_variables(settings)
-            if _PRIVATE.get(name, service) == service
+            if service in _PRIVATE.get(name, (service,))
         },
     }
 

@@ -58,39 +58,42 @@ def _describe_holder(path: Path) -> str:
         return f"Maquette is already starting in {path.parent}"
 
 
-def check_port(settings: Settings) -> None:
-    """Raise PortInUse or AlreadyRunning when the public listener could not bind.
+def check_ports(settings: Settings) -> None:
+    """Raise PortInUse or AlreadyRunning when the public listener could not bind to one of its ports.
 
-    Envoy itself would share the port silently with another Envoy (SO_REUSEPORT).
+    Envoy itself would share a port silently with another Envoy (SO_REUSEPORT).
     """
+    for port in settings.public_ports():
+        _check_port(settings, port)
+
+
+def _check_port(settings: Settings, port: int) -> None:
     family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
     with socket.socket(family) as probe:
         # As Envoy does: connections of an earlier run that linger are no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.bind, settings.port))
+            probe.bind((settings.bind, port))
             probe.listen(1)
         except PermissionError:
-            raise PortInUse(f"Port {settings.port} is for root only; choose another with --port") from None
+            raise PortInUse(f"Port {port} is for root only; choose another with --port") from None
         except OSError as error:
-            raise _describe_listener(settings, error) from None
+            raise _describe_listener(settings, port, error) from None
 
 
-def _describe_listener(settings: Settings, error: OSError) -> AlreadyRunning | PortInUse:
-    listener = _listener(settings.port)
+def _describe_listener(settings: Settings, port: int, error: OSError) -> AlreadyRunning | PortInUse:
+    listener = _listener(port)
     if listener is None:
         reason = error.strerror or str(error)
-        return PortInUse(
-            f"Cannot listen on {settings.bind}:{settings.port}: {reason}; choose another with --port"
-        )
+        return PortInUse(f"Cannot listen on {settings.bind}:{port}: {reason}; choose another with --port")
     supervisor = _parent(listener)
     if _name(listener) == "envoy" and supervisor is not None and _is_ours(supervisor):
         return AlreadyRunning(
-            f"Maquette is already running on http://localhost:{settings.port} (pid {supervisor.pid}), "
+            f"Maquette is already running on http://localhost:{port} (pid {supervisor.pid}), "
             "with another data folder; choose another port with --port"
         )
     program = f"{_name(listener)} (pid {listener.pid})"
-    return PortInUse(f"Port {settings.port} is in use by {program}; choose another with --port")
+    return PortInUse(f"Port {port} is in use by {program}; choose another with --port")
 
 
 def _listener(port: int) -> psutil.Process | None:

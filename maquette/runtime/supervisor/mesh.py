@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from maquette.runtime.settings import Settings
-from maquette.runtime.supervisor.lock import check_port, hold_data_folder, local_host
+from maquette.runtime.supervisor.lock import check_ports, hold_data_folder, local_host
 from maquette.runtime.supervisor.privileges import make_data_folder, make_folder
 from maquette.runtime.supervisor.process import ManagedProcess, ProcessSpec, State
 
@@ -62,7 +62,7 @@ class Mesh:
         make_data_folder(self.settings)
         self._held.enter_context(hold_data_folder(self.settings))
         try:
-            check_port(self.settings)
+            check_ports(self.settings)
             make_folder(self._logs, 0o700)
             self._runs = {
                 name: asyncio.create_task(self._keep_up(process), name=name)

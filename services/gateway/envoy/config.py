@@ -11,13 +11,14 @@ What the configuration promises:
 from __future__ import annotations
 
 import base64
+import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from maquette.runtime.secrets import load_secret
 from maquette.runtime.settings import GatewaySettings, Settings
-from services.gateway.dialects.aigc.errors import OTHER_REFUSAL, REFUSALS, Refusal
+from services.gateway.dialects import registry
 from services.gateway.envoy.clusters import collector_cluster, edge_cluster, edge_target, gateway_cluster
 from services.gateway.envoy.names import seconds, typed
 from services.gateway.envoy.virtual_hosts import HEAD_SCRIPT, LUA, TRANSCODER, virtual_hosts
@@ -30,6 +31,8 @@ _MIB = 1 << 20
 _UNLIMITED = 1 << 30
 _KEPT_CLIENTS = 10_000
 _OWNER_ONLY = 0o600
+# Answers that Envoy gives in place of a servicer, by HTTP code, and its own text for them.
+_WITHOUT_BODY = {404: "There is no such route.", 500: "The call failed.", 503: "Try again soon."}
 
 Json = dict[str, Any]
 
@@ -55,14 +58,17 @@ def envoy_config(settings: Settings) -> Json:
         "admin": {"address": {"pipe": {"path": str(admin_socket(settings)), "mode": _OWNER_ONLY}}},
         "node": {"id": "maquette-envoy", "cluster": "maquette"},
         "overload_manager": _overload_manager(settings),
-        "static_resources": {"listeners": [_listener(settings)], "clusters": clusters},
+        "static_resources": {
+            "listeners": [_listener(settings, port) for port in settings.public_ports()],
+            "clusters": clusters,
+        },
     }
 
 
-def _listener(settings: Settings) -> Json:
+def _listener(settings: Settings, port: int) -> Json:
     return {
-        "name": "public",
-        "address": {"socket_address": {"address": settings.bind, "port_value": settings.port}},
+        "name": "public" if port == settings.port else f"public-{port}",
+        "address": {"socket_address": {"address": settings.bind, "port_value": port}},
         "per_connection_buffer_limit_bytes": _MIB,
         "filter_chains": [
             {
@@ -167,17 +173,34 @@ def _http_filters(settings: Settings) -> list[Json]:
 
 
 def _lua() -> Json:
-    """Return the script of every route, and the one of those that answer HEAD as they answer GET."""
+    """Return the script of every route, that of dialects with other errors, and those of HEAD."""
     errors, head = (
         (files("services.gateway.envoy") / name).read_text() for name in ("errors.lua", "head.lua")
     )
+    usual = f"{_bodies(registry.USUAL)}\n{errors}"
+    scripts = {HEAD_SCRIPT: f"{usual}\n{head}"}
+    for words in registry.OWN:
+        own = f"{_bodies(words)}\n{errors}"
+        scripts |= {words.dialect: own, f"{words.dialect}-{HEAD_SCRIPT}": f"{own}\n{head}"}
     return typed(
         "lua",
-        default_source_code={"inline_string": errors},
+        default_source_code={"inline_string": usual},
         # The route of HEAD goes on when its script makes a GET of the request.
         clear_route_cache=False,
-        source_codes={HEAD_SCRIPT: {"inline_string": f"{errors}\n{head}"}},
+        source_codes={name: {"inline_string": text} for name, text in scripts.items()},
     )
+
+
+def _bodies(words: registry.ErrorWords) -> str:
+    """Return the Lua table of the bodies for errors that come without one."""
+    rows = []
+    for status in _WITHOUT_BODY:
+        body = {
+            name: _WITHOUT_BODY[status] if value == registry.OWN_TEXT else value
+            for name, value in words.refusals.get(status, words.other).items()
+        }
+        rows.append(f'["{status}"] = {json.dumps(json.dumps(body, ensure_ascii=True))}')
+    return f"local BODY = {{ {', '.join(rows)} }}"
 
 
 def _rate_limit(limits: GatewaySettings) -> Json:
@@ -232,31 +255,27 @@ def _transcoder(settings: Settings) -> Json:
 
 
 def _local_replies() -> Json:
+    """Return the bodies of Envoy's refusals: those of a dialect's own paths first."""
+    own = [_mapper(status, body, words) for words in registry.OWN for status, body in words.refusals.items()]
+    others = [_mapper(None, words.other, words) for words in registry.OWN]
+    usual = [_mapper(status, body, None) for status, body in registry.USUAL.refusals.items()]
     return {
-        "mappers": [_mapper(refusal) for refusal in REFUSALS],
-        "body_format": _body(OTHER_REFUSAL),
+        "mappers": [*own, *others, *usual],
+        "body_format": {"json_format": registry.USUAL.other},
     }
 
 
-def _mapper(refusal: Refusal) -> Json:
-    comparison = {
-        "op": "EQ",
-        "value": {"default_value": refusal.status, "runtime_key": f"maquette.refusal.{refusal.status}"},
-    }
-    return {
-        "filter": {"status_code_filter": {"comparison": comparison}},
-        "body_format_override": _body(refusal),
-    }
-
-
-def _body(refusal: Refusal) -> Json:
-    return {
-        "json_format": {
-            "error": refusal.error,
-            "message": refusal.message,
-            "detail": refusal.detail or "%LOCAL_REPLY_BODY%",
-        }
-    }
+def _mapper(status: int | None, body: registry.Body, words: registry.ErrorWords | None) -> Json:
+    """Return how a refusal reads: ``status`` None stands for every code, ``words`` None for every path."""
+    filters: list[Json] = []
+    if words is not None:
+        path = {"safe_regex": {"regex": rf"({registry.paths(words)})(\?.*)?"}}
+        filters.append({"header_filter": {"header": {"name": ":path", "string_match": path}}})
+    if status is not None:
+        value = {"default_value": status, "runtime_key": f"maquette.refusal.{status}"}
+        filters.append({"status_code_filter": {"comparison": {"op": "EQ", "value": value}}})
+    one = filters[0] if len(filters) == 1 else {"and_filter": {"filters": filters}}
+    return {"filter": one, "body_format_override": {"json_format": dict(body)}}
 
 
 def _tracing() -> Json:

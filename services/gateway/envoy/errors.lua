@@ -1,14 +1,9 @@
 -- Gives an error that came over gRPC the body and the status its dialect wrote for it.
 -- The servicer sends both as metadata: `x-error-json` and `x-http-status`. An error without them
--- is Envoy's own answer to a gRPC client, or a fault of ours.
+-- is Envoy's own answer to a gRPC client, or a fault of ours: for these, BODY (from errors.py of the dialect)
+-- stands before this script.
 
 local STATUS = { ["12"] = "404", ["14"] = "503" }
-local BODY = {
-  ["404"] = '{"error":"NOT_FOUND","message":"Resource not found","detail":"There is no such route."}',
-  ["500"] = '{"error":"INTERNAL_ERROR","message":"Internal server error","detail":"The call failed."}',
-  ["503"] = '{"error":"API_ERROR","message":"A part of the server is away for the moment","detail":"Try again soon."}',
-}
-
 function envoy_on_response(handle)
   local headers = handle:headers()
   local grpc = headers:get("grpc-status")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from maquette.runtime.settings import Settings
 from services.gateway.auth import CLIENT_HEADER
+from services.gateway.dialects import registry
 from services.gateway.envoy.names import seconds, typed
 from services.gateway.routes import PublicRoute, public_routes
 
@@ -56,7 +57,11 @@ def own_origins(settings: Settings) -> list[str]:
     """Return the origins a page of ours can have."""
     found = [settings.base_url.lower()]
     for host in (*_LOCAL_HOSTS, *settings.allowed_hosts):
-        found += [f"{scheme}://{host.lower()}:{settings.port}" for scheme in ("http", "https")]
+        found += [
+            f"{scheme}://{host.lower()}:{port}"
+            for scheme in ("http", "https")
+            for port in settings.public_ports()
+        ]
         found += [
             f"{scheme}://{host.lower()}" for scheme in ("http", "https") if host in settings.allowed_hosts
         ]
@@ -153,9 +158,19 @@ def _one_route(route: PublicRoute, settings: Settings) -> Iterator[Json]:
             yield _refuse(match, 426, "This route is a WebSocket.", {"upgrade": "websocket"})
             continue
         for entry in _with_media_type(match, route, settings):
-            if verb == "HEAD" and not route.at_edge:
-                entry["typed_per_filter_config"] = {LUA: typed("lua_route", name=HEAD_SCRIPT)}
+            script = _script(route, verb)
+            if script:
+                entry["typed_per_filter_config"] = {LUA: typed("lua_route", name=script)}
             yield entry
+
+
+def _script(route: PublicRoute, verb: str) -> str:
+    """Return the name of the script of a route behind the transcoder; empty for the usual one."""
+    if route.at_edge:
+        return ""
+    dialect = registry.of_method(route.service).dialect
+    own = "" if dialect == registry.USUAL.dialect else dialect
+    return "-".join(part for part in (own, HEAD_SCRIPT if verb == "HEAD" else "") if part)
 
 
 def _with_media_type(match: Json, route: PublicRoute, settings: Settings) -> Iterator[Json]:

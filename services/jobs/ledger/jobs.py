@@ -9,7 +9,7 @@ from uuid import UUID
 
 import orjson
 
-from services.jobs.convert import from_struct
+from maquette.runtime.structs import from_struct
 from services.jobs.ledger.database import Database
 from services.jobs.ledger.rows import read_artifact, read_job
 from services.jobs.model import Artifact, Job, NewJob
@@ -23,8 +23,17 @@ ROW_COLUMNS = """j.id, j.account_id, j.dialect, j.public_id, j.feature, j.priori
     j.requested_model, j.state, j.epoch, j.attempt, j.fraction, j.stage, j.message, j.created_at,
     j.started_at, j.ended_at, j.deadline, j.error_reason, j.error_message, j.model_used, j.info,
     j.warnings, j.result_deleted"""
-# A job with the files it delivered. Files of a job that has not succeeded are no result yet.
+_TASK_JSON = f"""jsonb_build_object(
+    'name', t.name, 'feature', t.feature, 'phase', t.phase, 'item', t.item, 'state', t.state,
+    'started', t.started_at IS NOT NULL, 'fraction', t.fraction, 'error_reason', t.error_reason,
+    'error_message', t.error_message, 'model_used', t.model_used, 'warnings', to_jsonb(t.warnings),
+    'artifacts', (SELECT jsonb_agg({_ARTIFACT_JSON} ORDER BY a.role, a.ordinal, a.filename)
+                    FROM ledger.artifact a WHERE a.task_id = t.id))"""  # noqa: S608 — constants only
+# A job with its tasks, where it has several, and with the files it delivered. Files of a job that has not
+# succeeded are no result yet.
 JOB_COLUMNS = f"""{ROW_COLUMNS},
+    (SELECT CASE WHEN count(*) > 1 THEN jsonb_agg({_TASK_JSON} ORDER BY t.ordinal) END
+       FROM ledger.task t WHERE t.job_id = j.id) AS tasks,
     CASE WHEN j.state = 'SUCCEEDED' THEN (
         SELECT jsonb_agg({_ARTIFACT_JSON} ORDER BY t.ordinal, a.role, a.ordinal, a.filename)
           FROM ledger.artifact a JOIN ledger.task t ON t.id = a.task_id WHERE a.job_id = j.id
@@ -32,7 +41,7 @@ JOB_COLUMNS = f"""{ROW_COLUMNS},
 
 # Invariants: see ledger.create_jobs.
 CREATE = """SELECT * FROM ledger.create_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-    $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)"""
+    $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)"""
 
 # Invariant: no account sees another's row. ($2 is the account.)
 GET = f"SELECT {JOB_COLUMNS} FROM ledger.job j WHERE j.id = $1 AND j.account_id = $2"  # noqa: S608
@@ -166,6 +175,7 @@ class JobTable:
             [task.item for _, task in tasks],
             [task.weight for _, task in tasks],
             [task.soft_fail for _, task in tasks],
+            [",".join(task.needs) for _, task in tasks],
         )
         return {
             str(row["asked"]): Submitted(

@@ -9,7 +9,7 @@ from services.jobs.model import Job
 
 # Invariants: see ledger.expire_keys and ledger.remove_ended.
 EXPIRE_KEYS = "SELECT ledger.expire_keys($1, $2) AS expired"
-REMOVE_ENDED = f"""SELECT {ROW_COLUMNS}, NULL::jsonb AS artifacts
+REMOVE_ENDED = f"""SELECT {ROW_COLUMNS}, NULL::jsonb AS tasks, NULL::jsonb AS artifacts
     FROM ledger.remove_ended($1, $2) j"""  # noqa: S608 — constants only
 
 

@@ -9,8 +9,8 @@ import asyncpg
 import orjson
 from google.protobuf.struct_pb2 import Struct
 
-from services.jobs.convert import to_struct
-from services.jobs.model import EPOCH_BITS, Artifact, Job, Lease, Progress, Share
+from maquette.runtime.structs import to_struct
+from services.jobs.model import EPOCH_BITS, Artifact, Job, JobTask, Lease, Progress, Share
 from services.jobs.states import State
 
 
@@ -18,6 +18,7 @@ def read_job(row: asyncpg.Record) -> Job:
     """Return the job of a row of `JOB_COLUMNS`."""
     job_id = str(row["id"])
     files: Sequence[Mapping[str, Any]] = orjson.loads(row["artifacts"]) if row["artifacts"] else ()
+    tasks: Sequence[Mapping[str, Any]] = orjson.loads(row["tasks"]) if row["tasks"] else ()
     return Job(
         id=job_id,
         account_id=row["account_id"],
@@ -42,6 +43,27 @@ def read_job(row: asyncpg.Record) -> Job:
         attempt=row["attempt"],
         seq=row["epoch"] << EPOCH_BITS,
         result_deleted=row["result_deleted"],
+        tasks=tuple(_read_task(task, job_id) for task in tasks),
+    )
+
+
+def _read_task(row: Mapping[str, Any], job_id: str) -> JobTask:
+    state = State(row["state"])
+    failed = state is State.FAILED
+    return JobTask(
+        name=row["name"],
+        feature=row["feature"],
+        phase=row["phase"],
+        item=row["item"],
+        state=state,
+        started=row["started"],
+        fraction=1.0 if state is State.SUCCEEDED else row["fraction"],
+        # Of a task that was given back, the row tells why; that is no failure.
+        error_reason=row["error_reason"] if failed else "",
+        error_message=row["error_message"] if failed else "",
+        model_used=row["model_used"],
+        warnings=tuple(row["warnings"]),
+        artifacts=tuple(read_artifact({**file, "job_id": job_id}) for file in row["artifacts"] or ()),
     )
 
 
@@ -90,6 +112,7 @@ def read_lease(row: asyncpg.Record) -> Lease:
         started=row["job_started"],
         traceparent=row["traceparent"],
         shares=shares,
+        checkpoint=orjson.loads(row["checkpoint"]),
     )
 
 

@@ -88,7 +88,7 @@ WITH RECURSIVE waiting(account_id) AS (
 )
 SELECT c.id, c.job_id, c.account_id, c.lease_token, c.attempt, c.crash_attempts, c.node_losses, c.snoozes,
        c.name, c.feature, c.spec, c.model_preference, b.requested_model, c.fallback, c.phase, c.soft_fail,
-       b.epoch, b.deadline, b.started_at AS job_started, b.traceparent, s.shares,
+       b.epoch, b.deadline, b.started_at AS job_started, b.traceparent, s.shares, c.checkpoint,
        c.ordinal = s.last_ordinal AS last
   FROM claimed c JOIN begun b ON b.id = c.job_id
  CROSS JOIN LATERAL (
@@ -122,6 +122,15 @@ UPDATE ledger.job j SET fraction = greatest(j.fraction, p.fraction), stage = p.s
                AS s(id, fraction, stage, message)
           JOIN ledger.job j2 ON j2.id = s.id WHERE j2.state = 'RUNNING' FOR UPDATE OF j2 SKIP LOCKED) p
  WHERE j.id = p.id"""
+
+# Invariant: the fence: an attempt that lost its lease tells the next one nothing.
+NOTE_CHECKPOINT = """UPDATE ledger.task SET checkpoint = $3
+    WHERE id = $1 AND lease_token = $2 AND state = 'RUNNING'"""
+
+# A remote engine runs only by preference: that is its id.
+LEFT_OVER = """SELECT id, model_preference, checkpoint FROM ledger.task
+    WHERE state = 'CANCELLED' AND checkpoint <> '{}' ORDER BY ended_at DESC LIMIT 100"""
+FORGET_CHECKPOINT = "UPDATE ledger.task SET checkpoint = '{}' WHERE id = $1 AND state = 'CANCELLED'"
 
 FINISH = "SELECT * FROM ledger.finish_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 RELEASE = "SELECT * FROM ledger.release_task($1, $2, $3, $4, $5, $6, $7, $8)"
@@ -183,6 +192,15 @@ class Outcome:
     job_id: str
     job_state: State
     epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """A task that ended with its job while a provider may still work for it."""
+
+    id: str
+    engine_id: str
+    checkpoint: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +270,22 @@ class TaskTable:
         columns: list[list[Any]] = [list(column) for column in zip(*progress, strict=True)]
         columns[0] = [UUID(job_id) for job_id in columns[0]]
         await self._database.fetch(NOTE_PROGRESS, *columns, patience=0)
+
+    async def note_checkpoint(self, task_id: str, token: str, state: Mapping[str, Any]) -> None:
+        """Store what the next attempt needs; waits for the database as long as it takes."""
+        text = orjson.dumps(dict(state)).decode()
+        await self._database.fetch(NOTE_CHECKPOINT, UUID(task_id), UUID(token), text, patience=math.inf)
+
+    async def left_over(self) -> list[LeftOver]:
+        """Return tasks of jobs that have ended whose checkpoint nobody has heard of yet."""
+        rows = await self._database.fetch(LEFT_OVER, patience=0)
+        return [
+            LeftOver(str(row["id"]), row["model_preference"], orjson.loads(row["checkpoint"])) for row in rows
+        ]
+
+    async def forget_checkpoint(self, task_id: str) -> None:
+        """Note that a node has heard of it."""
+        await self._database.fetch(FORGET_CHECKPOINT, UUID(task_id), patience=0)
 
     async def finish(self, task_id: str, token: str, node_id: str, end: Finish) -> Outcome:
         """Commit the end of a task under its lease; waits for the database as long as it takes."""

@@ -57,6 +57,9 @@ class Backend(Protocol):
         at the end of a whole blob that is not what its digest says.
         """
 
+    async def open(self, digest: str, offset: int = 0, length: int | None = None) -> Source:
+        """Open a blob or a range of it, for threads to read; what `read` promises holds."""
+
     async def remove(self, digest: str) -> int:
         """Remove a blob and return its size; 0 when there was none."""
 
@@ -106,9 +109,24 @@ async def in_thread(executor: Executor, call: Callable[..., T], *args: object) -
     return await asyncio.get_running_loop().run_in_executor(executor, call, *args)
 
 
+async def opened(executor: Executor, opening: Callable[[], Source]) -> Source:
+    """Open a source in a thread; a caller that is cancelled meanwhile leaves none open."""
+    source = executor.submit(opening)
+    try:
+        return await asyncio.shield(asyncio.wrap_future(source))
+    except asyncio.CancelledError:
+        source.add_done_callback(_close_unused)
+        raise
+
+
+def _close_unused(opening: Future[Source]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
 async def stream(executor: Executor, opening: Callable[[], Source]) -> AsyncGenerator[bytes, None]:
     """Open a source in a thread and yield its pieces, one batch read ahead."""
-    source = await in_thread(executor, opening)
+    source = await opened(executor, opening)
     ahead: Future[list[bytes]] = executor.submit(_read_batch, source)
     try:
         # Shielded: a cancelled reader must leave the thread's result to `_close_after`.

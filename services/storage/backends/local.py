@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from maquette.runtime.errors import InvalidArgument, NotFound
-from services.storage.backends.base import BlobStat, Source, Verified, in_thread, stream
+from services.storage.backends.base import BlobStat, Source, Verified, in_thread, opened, stream
 from services.storage.spool import Spool, clean_spools, disk_errors, open_spool
 
 _SPOOL_FOLDER = "incoming"
@@ -49,6 +49,10 @@ class LocalBackend:
     def read(self, digest: str, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield a blob or a range of it; a whole blob is checked against its digest."""
         return stream(self._executor, lambda: self._open(digest, offset, length))
+
+    async def open(self, digest: str, offset: int = 0, length: int | None = None) -> Source:
+        """Open a blob or a range of it; a whole blob is checked against its digest."""
+        return await opened(self._executor, lambda: self._open(digest, offset, length))
 
     async def remove(self, digest: str) -> int:
         """Remove a blob and return its size; 0 when there was none."""

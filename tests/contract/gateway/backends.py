@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from maquette.api.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 from maquette.api.storage.v1 import storage_pb2, storage_pb2_grpc
 from maquette.runtime.errors import (
     AlreadyExists,
+    Internal,
     InvalidArgument,
     MaquetteError,
     NotFound,
@@ -26,7 +28,7 @@ from maquette.runtime.errors import (
     Unavailable,
     error_for,
 )
-from maquette.runtime.rpc.byte_server import ByteServer, Incoming, Method
+from maquette.runtime.rpc.byte_server import ByteServer, ClientStream, Incoming, ServerStream
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.rpc.status import to_status
 from maquette.runtime.settings import Settings
@@ -38,6 +40,25 @@ def now() -> timestamp_pb2.Timestamp:
     stamp = timestamp_pb2.Timestamp()
     stamp.FromDatetime(datetime.now(UTC))
     return stamp
+
+
+class Reading(io.BytesIO):
+    """A blob that is being read; ``among`` those as long as it is open. It may break in the middle."""
+
+    def __init__(self, data: bytes, among: set[Reading], most: int | None) -> None:
+        super().__init__(data)
+        self._among = among
+        self._most = most
+        among.add(self)
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self._most is not None and self.tell() >= self._most:
+            raise Internal("the disk failed")
+        return super().read(size)
+
+    def close(self) -> None:
+        self._among.discard(self)
+        super().close()
 
 
 class MemoryStorage(storage_pb2_grpc.StorageServiceServicer):
@@ -52,6 +73,9 @@ class MemoryStorage(storage_pb2_grpc.StorageServiceServicer):
         self.held: set[str] = set()
         self.receiving = 0
         self.keep_bytes = True
+        self.reading: set[Reading] = set()
+        self.breaks_after: int | None = None
+        """Bytes after which the reading of any blob fails."""
 
     def put(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
@@ -119,14 +143,12 @@ class MemoryStorage(storage_pb2_grpc.StorageServiceServicer):
             del self.blobs[upload.digest]
         return storage_pb2.DeleteUploadResponse()
 
-    async def ReadBlob(self, request, context):
+    async def open_blob(self, request, context):
         if request.digest not in self.blobs:
             raise NotFound("no such blob")
-        data = self.blobs[request.digest][request.offset :]
-        if request.length:
-            data = data[: request.length]
-        for at in range(0, len(data), 262144):
-            yield storage_pb2.ReadBlobResponse(chunk=data[at : at + 262144])
+        end = request.offset + request.length if request.length else None
+        data = self.blobs[request.digest][request.offset : end]
+        return Reading(data, self.reading, self.breaks_after)
 
     async def HoldBlob(self, request, context):
         if request.digest not in self.blobs:
@@ -153,6 +175,22 @@ class MemoryStorage(storage_pb2_grpc.StorageServiceServicer):
 def _received(chunk: Incoming) -> bytes:
     """Receive a chunk (blocking)."""
     return bytes(chunk.read_into(memoryview(bytearray(len(chunk)))))
+
+
+def _tasks(specs) -> list[jobs_pb2.JobTask]:
+    """Return what is told of the tasks of a job of several."""
+    if len(specs) < 2:
+        return []
+    return [
+        jobs_pb2.JobTask(
+            name=spec.name,
+            feature=spec.feature,
+            phase=spec.phase,
+            item=spec.item,
+            state=jobs_pb2.STATE_QUEUED,
+        )
+        for spec in specs
+    ]
 
 
 class MemoryLedger(
@@ -221,6 +259,7 @@ class MemoryLedger(
             create_time=now(),
             request=request.request,
             requested_model=request.tasks[0].model_preference,
+            tasks=_tasks(request.tasks),
         )
         if request.idempotency_key:
             self.keys[request.idempotency_key] = (job_id, request.request_digest)
@@ -358,10 +397,21 @@ class Backends:
         server = create_server(self._settings)
         storage_pb2_grpc.add_StorageServiceServicer_to_server(self.storage, server)
         self._running["storage"] = await serve(server, self._settings.address("storage"), [], self._settings)
-        uploads = Method(storage_pb2.CreateUploadRequest, self.storage.CreateUpload)
-        name = "/maquette.api.storage.v1.StorageService/CreateUpload"
-        self._bytes = ByteServer(self._settings, {name: uploads})
+        await self.start_bytes()
+
+    async def start_bytes(self) -> None:
+        service = "/maquette.api.storage.v1.StorageService"
+        streams = {
+            f"{service}/CreateUpload": ClientStream(
+                storage_pb2.CreateUploadRequest, self.storage.CreateUpload
+            ),
+            f"{service}/ReadBlob": ServerStream(storage_pb2.ReadBlobRequest, self.storage.open_blob),
+        }
+        self._bytes = ByteServer(self._settings, streams)
         await self._bytes.start(self._settings.bytes_address())
+
+    async def stop_bytes(self) -> None:
+        await self._bytes.drain()
 
     async def start_jobs(self) -> None:
         server = create_server(self._settings)
@@ -398,6 +448,24 @@ class Backends:
         progress = jobs_pb2.JobProgress(fraction=fraction, stage=stage, message=f"{stage} …")
         progress.eta.FromNanoseconds(int(eta * 1e9))
         self.do(self.ledger.change, job_id, jobs_pb2.EVENT_TYPE_PROGRESS, progress=progress)
+
+    def step(self, job_id: str, name: str, **fields) -> None:
+        """Change one task of a job of several."""
+
+        def change() -> None:
+            job = self.ledger.jobs[job_id]
+            tasks = []
+            for task in job.tasks:
+                copy = jobs_pb2.JobTask()
+                copy.CopyFrom(task)
+                if task.name == name:
+                    copy.MergeFrom(jobs_pb2.JobTask(**fields))
+                tasks.append(copy)
+            del job.tasks[:]
+            job.tasks.extend(tasks)
+            self.ledger.change(job_id, jobs_pb2.EVENT_TYPE_PROGRESS)
+
+        self.do(change)
 
     def fail(self, job_id: str, reason: str, message: str) -> None:
         self.do(

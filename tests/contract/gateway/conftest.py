@@ -58,3 +58,22 @@ def finished(gateway: GatewayUnderTest, job_id: str) -> str:
     gateway.backends.begin(job_id)
     gateway.backends.succeed(job_id, mesh=bytes(range(250)) * 400)
     return job_id
+
+
+@pytest.fixture(scope="session")
+def figure() -> bytes:
+    """A picture that is large enough for a character."""
+    image = Image.new("RGBA", (192, 256))
+    image.paste((200, 30, 30, 255), (60, 20, 130, 240))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def animation_job(client: httpx.Client, figure: bytes) -> str:
+    """A job that makes a picture's character move; it was just queued."""
+    form = {"animation_ids": "106,30", "skip_confirmation": "true"}
+    response = client.post("/animate/image", files={"file": ("figure.png", figure)}, data=form)
+    assert response.status_code == 200, response.text
+    return response.json()["job_id"]

@@ -7,6 +7,8 @@ import socket
 import pytest
 
 from services.gateway.routes import public_routes
+from tests.contract.gateway.motions import animation_node
+from tests.contract.gateway.polling import until
 
 GETS = sorted(
     route.template
@@ -15,9 +17,18 @@ GETS = sorted(
 )
 
 
+@pytest.fixture(scope="module")
+def library(gateway, client):
+    with animation_node(gateway):
+        until(lambda: client.get("/v1/animations").status_code == 200)
+        yield
+
+
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("template", GETS)
-def test_head_has_the_headers_of_get_and_no_body(client, template, job_id, file_id):
-    path = template.replace("{job_id}", job_id).replace("{file_id}", file_id)
+def test_head_has_the_headers_of_get_and_no_body(client, template, job_id, file_id, animation_job):
+    path = template.replace("{job_id}", animation_job if template.startswith("/status/") else job_id)
+    path = path.replace("{file_id}", file_id).replace("{animation_id}", "30")
     got, asked = client.get(path), client.head(path)
     assert asked.status_code == got.status_code == 200
     assert asked.headers["content-type"] == got.headers["content-type"]

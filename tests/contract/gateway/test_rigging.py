@@ -49,6 +49,21 @@ def blender(request, gateway, client):
     until(lambda: client.get(FORMATS).json()["output_formats"] == [])
 
 
+def test_a_format_that_is_made_ready_on_first_use_is_offered_and_says_so(gateway, client):
+    found = engine("fbx")
+    found.pending_formats["fbx"] = "Blender is installed first"
+    node = jobs_pb2.Node(id="rig", capability="rigging", slots=1, engines=[found], start_time=now())
+    nodes = gateway.backends.ledger.nodes
+    gateway.backends.do(nodes.append, node)
+    until(lambda: "fbx" in client.get(FORMATS).json()["output_formats"])
+    body = client.get(FORMATS).json()
+    assert (body["missing_formats"], body["pending_formats"]) == ({}, {"fbx": "Blender is installed first"})
+    upload = client.post(UPLOAD, files={"file": ("person.obj", TRIANGLE)}).json()
+    assert client.post(RIG, json={"mesh_file_id": upload["file_id"]}).status_code == 200
+    gateway.backends.do(nodes.remove, node)
+    until(lambda: client.get(FORMATS).json()["output_formats"] == [])
+
+
 @pytest.fixture
 def mesh(client, blender) -> dict:
     response = client.post(UPLOAD, files={"file": ("person.obj", TRIANGLE)})
@@ -61,6 +76,7 @@ def test_the_formats_told_are_those_that_work(client, blender):
     assert set(body["output_formats"]) == ({"fbx", "glb", "obj"} if blender else {"glb", "obj"})
     assert ("fbx" in body["input_formats"]) == blender
     assert body["missing_formats"] == ({} if blender else {"fbx": INSTALL})
+    assert body["pending_formats"] == {}
 
 
 def test_an_upload_answers_as_documented(client, mesh):
@@ -158,6 +174,13 @@ def test_what_is_wrong_is_refused_in_the_dialects_words(client, mesh, change, st
 def test_a_picture_is_no_mesh(client, blender, file_id):
     response = client.post(RIG, json={"mesh_file_id": file_id, "output_format": "glb"})
     assert response.status_code == 400
+
+
+def test_a_motion_is_no_mesh(client, blender):
+    data = b"HIERARCHY\nROOT hips\n{\nOFFSET 0 0 0\n}\nMOTION\nFrames: 0\n"
+    upload = client.post("/api/v1/file-upload/mesh", files={"file": ("walk.bvh", data)}).json()
+    response = client.post(RIG, json={"mesh_file_id": upload["file_id"], "output_format": "glb"})
+    assert response.status_code == 400 and "BVH" in response.json()["detail"]
 
 
 def test_a_model_made_here_can_be_rigged(client, gateway, mesh, finished):

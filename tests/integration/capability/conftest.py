@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +22,10 @@ from maquette.api.capability.v1.capability_pb2_grpc import CapabilityServiceStub
 from maquette.api.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 from maquette.api.storage.v1 import storage_pb2, storage_pb2_grpc
 from maquette.runtime.capability.node import Node
+from maquette.runtime.capability.provision import Provision
 from maquette.runtime.capability.serve import serve_capability
 from maquette.runtime.errors import Aborted, NotFound
+from maquette.runtime.remote.engine import RemoteEngine
 from maquette.runtime.rpc.channel import open_channel
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.service import ServiceContext
@@ -153,7 +155,13 @@ async def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
 
 @asynccontextmanager
 async def mesh_in(
-    folder: Path, *, service: str = "meshgen", engines: str = ENGINES, **capability: Any
+    folder: Path,
+    *,
+    service: str = "meshgen",
+    engines: str = ENGINES,
+    provision: Provision | None = None,
+    remote: Sequence[RemoteEngine] = (),
+    **capability: Any,
 ) -> AsyncIterator[Mesh]:
     """Start a node of a service, with test engines unless told otherwise."""
     chosen: dict[str, Any] = {
@@ -173,7 +181,9 @@ async def mesh_in(
     await serve(jobs_server, settings.address("jobs"), [], settings)
     try:
         async with (
-            serve_capability(ServiceContext(service, settings), engines) as node,
+            serve_capability(
+                ServiceContext(service, settings), engines, provision=provision, remote=remote
+            ) as node,
             open_channel(settings, settings.address(service)) as channel,
         ):
             await until(

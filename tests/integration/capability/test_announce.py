@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from maquette.api.capability.v1 import capability_pb2 as pb
@@ -74,11 +76,13 @@ async def test_engines_that_cannot_be_made_are_told_and_the_others_serve() -> No
 
 async def test_renewed_workers_are_others_and_each_one_is(mesh: Mesh) -> None:
     before = {seat.index: seat.worker.process.pid for seat in mesh.node.pool.seats if seat.worker}
-    events = []
+    events, renewing = [], None
     async for event in mesh.stub.Run(mesh.request("sleep_100ms", "test_sleep")):
         if event.HasField("accepted"):
-            mesh.node.renew()
+            renewing = asyncio.create_task(mesh.node.renew())
         events.append(event)
+    assert renewing is not None
+    await renewing
     assert events[-1].HasField("result"), "the run at hand ends as it would have"
 
     def others() -> bool:

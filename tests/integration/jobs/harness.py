@@ -101,6 +101,8 @@ class Node(capability_pb2_grpc.CapabilityServiceServicer):
     silent: bool = False
     draining: bool = False
     devices: tuple[jobs_pb2.Device, ...] = ()
+    remote_slots: int = 0
+    discarded: list[capability_pb2.DiscardRequest] = field(default_factory=list)
     commands: list[jobs_pb2.AnnounceResponse] = field(default_factory=list)
 
     @property
@@ -118,6 +120,12 @@ class Node(capability_pb2_grpc.CapabilityServiceServicer):
         finally:
             self.busy -= 1
 
+    async def Discard(
+        self, request: capability_pb2.DiscardRequest, context: grpc.aio.ServicerContext
+    ) -> capability_pb2.DiscardResponse:
+        self.discarded.append(request)
+        return capability_pb2.DiscardResponse()
+
     def state(self) -> jobs_pb2.AnnounceRequest:
         return jobs_pb2.AnnounceRequest(
             node=jobs_pb2.Node(
@@ -129,6 +137,7 @@ class Node(capability_pb2_grpc.CapabilityServiceServicer):
                 engines=self.engines,
                 devices=self.devices,
                 draining=self.draining,
+                remote_slots=self.remote_slots,
             )
         )
 

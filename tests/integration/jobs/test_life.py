@@ -119,22 +119,6 @@ async def test_a_step_that_may_fail_does_not_fail_the_job(house: House) -> None:
     assert list(done.result.warnings) == ["thumbnail: too dark"]
 
 
-async def test_a_step_whose_input_was_not_made_fails_and_says_so(house: House) -> None:
-    async def run(request: Run, context: grpc.aio.ServicerContext) -> AsyncIterator[Said]:
-        yield accepted()
-        if request.feature == "thumbnail":
-            raise InvalidArgument("too dark", reason="INVALID_INPUT_FILE")
-        yield result(request, output("mesh", "model.glb"))
-
-    await house.node(run, engines=(engine("test", "mesh", "thumbnail"),))
-    job = await house.submit(
-        task("thumbnail", "thumbnail", soft_fail=True),
-        task("mesh", "mesh", inputs=[_from("thumbnail", "thumbnail")]),
-    )
-    done = await house.ended(job)
-    assert (done.state, done.error.reason) == (jobs_pb2.STATE_FAILED, "NOT_READY")
-
-
 async def test_a_failing_step_ends_the_whole_job(house: House) -> None:
     async def run(request: Run, context: grpc.aio.ServicerContext) -> AsyncIterator[Said]:
         yield accepted()

@@ -18,6 +18,7 @@ from maquette.api.storage.v1 import storage_pb2_grpc
 from maquette.runtime.blobs import BlobClient
 from maquette.runtime.clock import RandomIds, SystemClock
 from maquette.runtime.errors import Unavailable
+from maquette.runtime.rpc.byte_server import ByteServer
 from maquette.runtime.rpc.channel import open_channel
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.secrets import load_secret
@@ -27,7 +28,7 @@ from services.storage.backends.local import LocalBackend
 from services.storage.blobs import Blobs, Uploads
 from services.storage.database import Database
 from services.storage.limits import Room
-from services.storage.main import SERVICE
+from services.storage.main import SERVICE, byte_streams
 from services.storage.rows import Rows
 from services.storage.servicer import Parts, StorageServicer
 from services.storage.signing import UrlSigner
@@ -136,7 +137,8 @@ async def empty_database(dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
         if await connection.fetchval("SELECT to_regclass('assets.blob')"):
-            await connection.execute("TRUNCATE assets.blob, assets.upload, assets.grant_write")
+            tables = "assets.blob, assets.upload, assets.grant_write, assets.publication"
+            await connection.execute(f"TRUNCATE {tables}")
     finally:
         await connection.close()
 
@@ -177,7 +179,11 @@ async def storage(
             stream_idle=options.stream_idle_seconds,
         )
         server = create_server(settings)
-        storage_pb2_grpc.add_StorageServiceServicer_to_server(StorageServicer(parts), server)
+        servicer = StorageServicer(parts)
+        storage_pb2_grpc.add_StorageServiceServicer_to_server(servicer, server)
+        byte_server = ByteServer(settings, byte_streams(servicer), executor)
+        await byte_server.start(settings.bytes_address())
+        stack.push_async_callback(byte_server.drain)
         running = await serve(server, settings.address("storage"), [SERVICE], settings)
         stack.push_async_callback(running.drain)
         yield Storage(

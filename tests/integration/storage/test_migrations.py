@@ -78,4 +78,4 @@ async def test_a_schema_has_a_plain_name(connections, schema: str) -> None:
 
 
 def test_the_services_files_are_numbered() -> None:
-    assert [migration.version for migration in find_migrations(PACKAGE)] == [1]
+    assert [migration.version for migration in find_migrations(PACKAGE)] == [1, 2]

@@ -16,8 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from maquette.api.storage.v1 import storage_pb2 as pb
 from maquette.runtime.blobs import BlobClient
 from maquette.runtime.errors import Unavailable
+from maquette.runtime.rpc.byte_client import ByteClient
 from maquette.runtime.rpc.channel import open_channel
 from maquette.runtime.settings import Settings
 from maquette.runtime.supervisor.postgres import LocalPostgres
@@ -28,6 +30,7 @@ from .test_blobs import until
 
 ROOT = Path(__file__).parents[3]
 MIB = 1 << 20
+READ_BLOB = "/maquette.api.storage.v1.StorageService/ReadBlob"
 
 
 @dataclass
@@ -123,8 +126,28 @@ async def test_200_mb_pass_through_flat_memory(mesh: Mesh, client: BlobClient) -
     async for chunk in client.read(written.digest):
         received += len(chunk)
     assert received == written.size
+    raw = ByteClient(mesh.settings, mesh.settings.bytes_address(), privileged=True)
+    async with raw.call(READ_BLOB, timeout=60) as call:
+        await call.send(pb.ReadBlobRequest(digest=written.digest))
+        while chunks := await call.receive_bytes():
+            received -= sum(map(len, chunks))
+    assert received == 0
     watching.cancel()
     assert peak - before <= 48 * MIB, f"grew by {(peak - before) / MIB:.0f} MiB"
+
+
+async def test_a_kill_in_the_middle_of_a_read_is_no_end_of_it(mesh: Mesh, client: BlobClient) -> None:
+    written = await client.write(pieces(bytes(40 * MIB), MIB))
+    raw = ByteClient(mesh.settings, mesh.settings.bytes_address(), privileged=True)
+    async with raw.call(READ_BLOB, timeout=60) as call:
+        await call.send(pb.ReadBlobRequest(digest=written.digest))
+        # What is not taken cannot all have been sent.
+        assert await call.receive_bytes()
+        mesh.processes[-1].kill()
+        mesh.processes[-1].wait()
+        with pytest.raises(Unavailable):
+            while await call.receive_bytes():
+                continue
 
 
 async def test_a_kill_leaves_no_temporary_file_after_the_next_start(mesh: Mesh, client: BlobClient) -> None:

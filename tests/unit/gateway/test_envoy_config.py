@@ -171,3 +171,28 @@ def test_one_clients_share_is_off_until_it_is_set(settings, tmp_path):
 def test_only_sockets_are_told_the_clients_address(settings):
     told = [entry for entry in routes_of(settings) if "x-maquette-client" in json.dumps(entry)]
     assert len(told) == sum(route.option.websocket for route in public_routes())
+
+
+def test_further_ports_serve_the_same_routes(tmp_path):
+    settings = Settings(data_dir=tmp_path, port=7842, more_ports=[8000, 7842])
+    listeners = envoy_config(settings)["static_resources"]["listeners"]
+    ports = [listener["address"]["socket_address"]["port_value"] for listener in listeners]
+    assert ports == [7842, 8000]
+    assert len({listener["name"] for listener in listeners}) == 2
+    assert listeners[0]["filter_chains"] == listeners[1]["filter_chains"]
+    assert "http://localhost:8000" in own_origins(settings)
+
+
+def test_a_dialects_own_paths_refuse_in_its_words(settings):
+    [manager] = [
+        filter_["typed_config"]
+        for listener in envoy_config(settings)["static_resources"]["listeners"]
+        for filter_ in listener["filter_chains"][0]["filters"]
+    ]
+    first = manager["local_reply_config"]["mappers"][0]
+    path = first["filter"]["and_filter"]["filters"][0]["header_filter"]["header"]
+    pattern = re.compile(path["string_match"]["safe_regex"]["regex"])
+    for known in ("/animate/image", "/status/abc", "/status/abc?x=1", "/jobs/abc/files/mesh/a.glb"):
+        assert pattern.fullmatch(known)
+    assert not pattern.fullmatch("/api/v1/system/jobs/abc")
+    assert set(first["body_format_override"]["json_format"]) == {"detail"}

@@ -13,7 +13,7 @@ from maquette.runtime.settings import CapabilitySettings, GatewaySettings
 from services.gateway.ingest import FileFacts
 from services.gateway.inspection import SandboxInspector, inspector_spec
 
-FACTS = {"format": "png", "media_type": "image/png"}
+FACTS = {"format": "png", "media_type": "image/png", "width": 640, "height": 480}
 CRASH, SLOW = WorkerCrashed("died of SIGKILL"), TimedOut("too long")
 
 
@@ -37,7 +37,7 @@ async def inspect(pool: Pool) -> FileFacts:
 
 @pytest.mark.parametrize("first", [CRASH, SLOW])
 async def test_a_worker_that_ends_once_is_not_the_pictures_fault(first: Exception) -> None:
-    assert await inspect(Pool(first, FACTS)) == FileFacts("png", "image/png")
+    assert await inspect(Pool(first, FACTS)) == FileFacts("png", "image/png", 640, 480)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ GOOD = {
     "ply": b"ply\nformat ascii 1.0\nelement vertex 0\nend_header\n",
     "stl": STL,
     "gltf": b'\xef\xbb\xbf {"asset": {"version": "2.0"}}',
+    "bvh": b"HIERARCHY\nROOT hips\n{\n",
 }
 BAD = {
     "nothing": b"",
@@ -29,6 +30,7 @@ BAD = {
     "an STL of nothing": bytes(84),
     "JSON": b'{"hello": "world"}',
     "words": b"v is a letter",
+    "a hierarchy of nothing": b"HIERARCHY\n",
     "PNG": b"\x89PNG\r\n\x1a\n" + bytes(100),
     "HTML": b"<html>\nv 0 0 0\n</html>",
 }

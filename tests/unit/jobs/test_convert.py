@@ -7,6 +7,7 @@ from maquette.api.capability.v1 import capability_pb2
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.runtime.clock import RandomIds
 from maquette.runtime.errors import FailedPrecondition, InvalidArgument
+from maquette.runtime.structs import from_struct, to_struct
 from services.jobs import convert
 from services.jobs.model import Artifact, JobEvent, NewJob, Progress
 from services.jobs.states import Event, State
@@ -83,5 +84,5 @@ def test_an_event_survives_the_way_to_another_replica() -> None:
 
 def test_json_values_keep_whole_numbers_whole() -> None:
     values = {"a": 1, "b": 1.5, "c": [True, None, "x"], "d": {"e": -3}}
-    assert convert.from_struct(convert.to_struct(values)) == values
-    assert isinstance(convert.from_struct(convert.to_struct(values))["a"], int)
+    assert from_struct(to_struct(values)) == values
+    assert isinstance(from_struct(to_struct(values))["a"], int)

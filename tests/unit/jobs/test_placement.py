@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +39,25 @@ def test_a_missing_model_falls_back_to_the_highest_rank_or_is_denied() -> None:
     assert choose_engine(nodes, "work", "gone", fallback=True) == "high"
     assert choose_engine(nodes, "work", "gone", fallback=False) is None
     assert choose_engine(nodes, "other", "", fallback=True) is None
+
+
+def test_a_remote_engine_runs_only_where_it_is_named() -> None:
+    remote = replace(_engine("there", rank=99), remote=True)
+    both = [_node("a", remote, _engine("here", rank=-5))]
+    assert choose_engine(both, "work", "", fallback=True) == "here"
+    assert choose_engine(both, "work", "gone", fallback=True) == "here"
+    assert choose_engine(both, "work", "there", fallback=True) == "there"
+    assert choose_engine([_node("a", remote)], "work", "", fallback=True) is None
+
+
+def test_remote_runs_and_others_have_slots_of_their_own() -> None:
+    remote, here = replace(_engine("e"), remote=True), _engine("other")
+    node = NodeView("a", 1, 1, {"e": remote, "other": here}, (), 2, 1)
+    found = place([node], "e", "work")
+    assert found is not None and found.remote
+    assert place([node], "other", "work") is None
+    assert place([replace(node, busy=0, remote_busy=2)], "e", "work") is None
+    assert place([replace(node, busy=0, remote_busy=2)], "other", "work") is not None
 
 
 def test_a_resident_model_comes_before_an_idle_node() -> None:
@@ -86,7 +106,7 @@ def test_a_full_or_unavailable_node_is_never_chosen() -> None:
 def test_reserved_memory_never_exceeds_the_device(
     total: int, sizes: list[int], steps: list[tuple[bool, int, int]]
 ) -> None:
-    registry = NodeRegistry(HeldClock(), silence=10, on_change=lambda: None)
+    registry = NodeRegistry(HeldClock(), silence=10, on_change=lambda _features: None)
     engines = [
         capability_pb2.Engine(
             id=str(n), features=["work"], vram_mib=size, state=capability_pb2.ENGINE_STATE_AVAILABLE

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class Animate(_message.Message):
     """Feature "animate"; input role "mesh", a rigged character, and at most one of role "clip", a motion of
-    the client's own (BVH, or GLB with a skeleton and clips).
+    the client's own (BVH, or GLB or FBX with a skeleton and clips).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -36,6 +36,8 @@ class Animate(_message.Message):
     OUTPUT_FORMAT_FIELD_NUMBER: _builtins.int
     CLIP_ONLY_FIELD_NUMBER: _builtins.int
     KEEP_CLIPS_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    NO_PICTURES_FIELD_NUMBER: _builtins.int
     speed: _builtins.float
     """Tempo, 0.25–4; 0 takes 1. Multiplies that of an id."""
     energy: _builtins.float
@@ -51,11 +53,15 @@ class Animate(_message.Message):
     in_place: _builtins.bool
     """Take the way over the ground out; absent takes that of the id, which travels unless it says so."""
     output_format: _builtins.str
-    """"glb"."""
+    """"glb" or "fbx"."""
     clip_only: _builtins.bool
     """The skeleton and its clips, without the mesh."""
     keep_clips: _builtins.bool
     """Keep the clips that the file has; they come first."""
+    files: _builtins.str
+    """"one" or empty: all clips in one file; "each": a file for each."""
+    no_pictures: _builtins.bool
+    """Leave out thumbnail and preview: for a second form of what has them."""
     @_builtins.property
     def motions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Motions of the library by name or id, one clip each, in this order. Empty only with an input "clip"."""
@@ -73,10 +79,12 @@ class Animate(_message.Message):
         output_format: _builtins.str = ...,
         clip_only: _builtins.bool = ...,
         keep_clips: _builtins.bool = ...,
+        files: _builtins.str = ...,
+        no_pictures: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_energy", b"_energy", "_in_place", b"_in_place", "energy", b"energy", "in_place", b"in_place"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_energy", b"_energy", "_in_place", b"_in_place", "clip_only", b"clip_only", "energy", b"energy", "fps", b"fps", "in_place", b"in_place", "keep_clips", b"keep_clips", "left_handed", b"left_handed", "mood", b"mood", "motions", b"motions", "output_format", b"output_format", "speed", b"speed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_energy", b"_energy", "_in_place", b"_in_place", "clip_only", b"clip_only", "energy", b"energy", "files", b"files", "fps", b"fps", "in_place", b"in_place", "keep_clips", b"keep_clips", "left_handed", b"left_handed", "mood", b"mood", "motions", b"motions", "no_pictures", b"no_pictures", "output_format", b"output_format", "speed", b"speed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__energy: _TypeAlias = _typing.Literal["energy"]  # noqa: Y015
     _WhichOneofArgType__energy: _TypeAlias = _typing.Literal["_energy", b"_energy"]  # noqa: Y015

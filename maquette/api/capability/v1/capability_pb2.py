@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from maquette.api.common.v1 import options_pb2 as maquette_dot_api_dot_common_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+maquette/api/capability/v1/capability.proto\x12\x1amaquette.api.capability.v1\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$maquette/api/common/v1/options.proto\"\xa4\x03\n\x06\x45ngine\x12\n\n\x02id\x18\x01 \x01(\t\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32&.maquette.api.capability.v1.EngineKind\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x15\n\rinput_formats\x18\x04 \x03(\t\x12\x16\n\x0eoutput_formats\x18\x05 \x03(\t\x12\x12\n\nmemory_mib\x18\x06 \x01(\r\x12\x10\n\x08vram_mib\x18\x07 \x01(\r\x12\x36\n\x05state\x18\x08 \x01(\x0e\x32\'.maquette.api.capability.v1.EngineState\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\n \x01(\t\x12\x0c\n\x04rank\x18\x0b \x01(\x05\x12O\n\x0fmissing_formats\x18\x0c \x03(\x0b\x32\x36.maquette.api.capability.v1.Engine.MissingFormatsEntry\x1a\x35\n\x13MissingFormatsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x11\n\x0f\x44\x65scribeRequest\"j\n\x10\x44\x65scribeResponse\x12\x12\n\ncapability\x18\x01 \x01(\t\x12\x33\n\x07\x65ngines\x18\x02 \x03(\x0b\x32\".maquette.api.capability.v1.Engine\x12\r\n\x05slots\x18\x03 \x01(\r\"]\n\tTaskInput\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x10\n\x08\x66ilename\x18\x05 \x01(\t\"\x96\x01\n\nTaskOutput\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x10\n\x08\x66ilename\x18\x05 \x01(\t\x12\x0f\n\x07ordinal\x18\x06 \x01(\r\x12%\n\x04meta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xf5\x02\n\nRunRequest\x12\x17\n\x07task_id\x18\x01 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x17\n\x07\x66\x65\x61ture\x18\x04 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12(\n\nparameters\x18\x05 \x01(\x0b\x32\x14.google.protobuf.Any\x12=\n\x06inputs\x18\x06 \x03(\x0b\x32%.maquette.api.capability.v1.TaskInputB\x06\x8a\xb5\x18\x02\x18@\x12\x19\n\tengine_id\x18\x07 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12\x17\n\x0frequested_model\x18\x08 \x01(\t\x12\r\n\x05grant\x18\t \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04seed\x18\x0b \x01(\x03\x12,\n\theartbeat\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\"\x82\x06\n\x0bRunResponse\x12\x44\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x30.maquette.api.capability.v1.RunResponse.AcceptedH\x00\x12\x44\n\x08progress\x18\x02 \x01(\x0b\x32\x30.maquette.api.capability.v1.RunResponse.ProgressH\x00\x12:\n\x03log\x18\x03 \x01(\x0b\x32+.maquette.api.capability.v1.RunResponse.LogH\x00\x12@\n\x06result\x18\x04 \x01(\x0b\x32..maquette.api.capability.v1.RunResponse.ResultH\x00\x12\x46\n\theartbeat\x18\x05 \x01(\x0b\x32\x31.maquette.api.capability.v1.RunResponse.HeartbeatH\x00\x1a-\n\x08\x41\x63\x63\x65pted\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\x1a\x8a\x01\n\x08Progress\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x10\n\x08\x66raction\x18\x03 \x01(\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x17\n\x0fupstream_status\x18\x05 \x01(\t\x12&\n\x03\x65ta\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a%\n\x03Log\x12\r\n\x05level\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x1a\xa7\x01\n\x06Result\x12\x37\n\x07outputs\x18\x01 \x03(\x0b\x32&.maquette.api.capability.v1.TaskOutput\x12\x12\n\nmodel_used\x18\x02 \x01(\t\x12\x17\n\x0frequested_model\x18\x03 \x01(\t\x12%\n\x04info\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08warnings\x18\x05 \x03(\t\x1a\x0b\n\tHeartbeatB\x07\n\x05\x65vent*u\n\nEngineKind\x12\x1b\n\x17\x45NGINE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45NGINE_KIND_EMBEDDED\x10\x01\x12\x16\n\x12\x45NGINE_KIND_NEURAL\x10\x02\x12\x18\n\x14\x45NGINE_KIND_PROVIDER\x10\x03*~\n\x0b\x45ngineState\x12\x1c\n\x18\x45NGINE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NGINE_STATE_AVAILABLE\x10\x01\x12\x17\n\x13\x45NGINE_STATE_LOADED\x10\x02\x12\x1c\n\x18\x45NGINE_STATE_UNAVAILABLE\x10\x03\x32\xd4\x01\n\x11\x43\x61pabilityService\x12\x65\n\x08\x44\x65scribe\x12+.maquette.api.capability.v1.DescribeRequest\x1a,.maquette.api.capability.v1.DescribeResponse\x12X\n\x03Run\x12&.maquette.api.capability.v1.RunRequest\x1a\'.maquette.api.capability.v1.RunResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+maquette/api/capability/v1/capability.proto\x12\x1amaquette.api.capability.v1\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$maquette/api/common/v1/options.proto\"\xac\x04\n\x06\x45ngine\x12\n\n\x02id\x18\x01 \x01(\t\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32&.maquette.api.capability.v1.EngineKind\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x15\n\rinput_formats\x18\x04 \x03(\t\x12\x16\n\x0eoutput_formats\x18\x05 \x03(\t\x12\x12\n\nmemory_mib\x18\x06 \x01(\r\x12\x10\n\x08vram_mib\x18\x07 \x01(\r\x12\x36\n\x05state\x18\x08 \x01(\x0e\x32\'.maquette.api.capability.v1.EngineState\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\n \x01(\t\x12\x0c\n\x04rank\x18\x0b \x01(\x05\x12O\n\x0fmissing_formats\x18\x0c \x03(\x0b\x32\x36.maquette.api.capability.v1.Engine.MissingFormatsEntry\x12O\n\x0fpending_formats\x18\r \x03(\x0b\x32\x36.maquette.api.capability.v1.Engine.PendingFormatsEntry\x1a\x35\n\x13MissingFormatsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13PendingFormatsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x11\n\x0f\x44\x65scribeRequest\"j\n\x10\x44\x65scribeResponse\x12\x12\n\ncapability\x18\x01 \x01(\t\x12\x33\n\x07\x65ngines\x18\x02 \x03(\x0b\x32\".maquette.api.capability.v1.Engine\x12\r\n\x05slots\x18\x03 \x01(\r\"\x84\x01\n\tTaskInput\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x10\n\x08\x66ilename\x18\x05 \x01(\t\x12%\n\x04meta\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x96\x01\n\nTaskOutput\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x10\n\x08\x66ilename\x18\x05 \x01(\t\x12\x0f\n\x07ordinal\x18\x06 \x01(\r\x12%\n\x04meta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xa2\x03\n\nRunRequest\x12\x17\n\x07task_id\x18\x01 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x17\n\x07\x66\x65\x61ture\x18\x04 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12(\n\nparameters\x18\x05 \x01(\x0b\x32\x14.google.protobuf.Any\x12=\n\x06inputs\x18\x06 \x03(\x0b\x32%.maquette.api.capability.v1.TaskInputB\x06\x8a\xb5\x18\x02\x18@\x12\x19\n\tengine_id\x18\x07 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12\x17\n\x0frequested_model\x18\x08 \x01(\t\x12\r\n\x05grant\x18\t \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04seed\x18\x0b \x01(\x03\x12,\n\theartbeat\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\ncheckpoint\x18\r \x01(\x0b\x32\x17.google.protobuf.Struct\"\x82\x07\n\x0bRunResponse\x12\x44\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x30.maquette.api.capability.v1.RunResponse.AcceptedH\x00\x12\x44\n\x08progress\x18\x02 \x01(\x0b\x32\x30.maquette.api.capability.v1.RunResponse.ProgressH\x00\x12:\n\x03log\x18\x03 \x01(\x0b\x32+.maquette.api.capability.v1.RunResponse.LogH\x00\x12@\n\x06result\x18\x04 \x01(\x0b\x32..maquette.api.capability.v1.RunResponse.ResultH\x00\x12\x46\n\theartbeat\x18\x05 \x01(\x0b\x32\x31.maquette.api.capability.v1.RunResponse.HeartbeatH\x00\x12H\n\ncheckpoint\x18\x06 \x01(\x0b\x32\x32.maquette.api.capability.v1.RunResponse.CheckpointH\x00\x1a-\n\x08\x41\x63\x63\x65pted\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\x1a\x8a\x01\n\x08Progress\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x10\n\x08\x66raction\x18\x03 \x01(\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x17\n\x0fupstream_status\x18\x05 \x01(\t\x12&\n\x03\x65ta\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a%\n\x03Log\x12\r\n\x05level\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x1a\xa7\x01\n\x06Result\x12\x37\n\x07outputs\x18\x01 \x03(\x0b\x32&.maquette.api.capability.v1.TaskOutput\x12\x12\n\nmodel_used\x18\x02 \x01(\t\x12\x17\n\x0frequested_model\x18\x03 \x01(\t\x12%\n\x04info\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08warnings\x18\x05 \x03(\t\x1a\x0b\n\tHeartbeat\x1a\x34\n\nCheckpoint\x12&\n\x05state\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructB\x07\n\x05\x65vent\"i\n\x0e\x44iscardRequest\x12\x17\n\x07task_id\x18\x01 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12\x11\n\tengine_id\x18\x02 \x01(\t\x12+\n\ncheckpoint\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x11\n\x0f\x44iscardResponse*u\n\nEngineKind\x12\x1b\n\x17\x45NGINE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45NGINE_KIND_EMBEDDED\x10\x01\x12\x16\n\x12\x45NGINE_KIND_NEURAL\x10\x02\x12\x18\n\x14\x45NGINE_KIND_PROVIDER\x10\x03*~\n\x0b\x45ngineState\x12\x1c\n\x18\x45NGINE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NGINE_STATE_AVAILABLE\x10\x01\x12\x17\n\x13\x45NGINE_STATE_LOADED\x10\x02\x12\x1c\n\x18\x45NGINE_STATE_UNAVAILABLE\x10\x03\x32\xb8\x02\n\x11\x43\x61pabilityService\x12\x65\n\x08\x44\x65scribe\x12+.maquette.api.capability.v1.DescribeRequest\x1a,.maquette.api.capability.v1.DescribeResponse\x12X\n\x03Run\x12&.maquette.api.capability.v1.RunRequest\x1a\'.maquette.api.capability.v1.RunResponse0\x01\x12\x62\n\x07\x44iscard\x12*.maquette.api.capability.v1.DiscardRequest\x1a+.maquette.api.capability.v1.DiscardResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENGINE_MISSINGFORMATSENTRY']._loaded_options = None
   _globals['_ENGINE_MISSINGFORMATSENTRY']._serialized_options = b'8\001'
+  _globals['_ENGINE_PENDINGFORMATSENTRY']._loaded_options = None
+  _globals['_ENGINE_PENDINGFORMATSENTRY']._serialized_options = b'8\001'
   _globals['_RUNREQUEST'].fields_by_name['task_id']._loaded_options = None
   _globals['_RUNREQUEST'].fields_by_name['task_id']._serialized_options = b'\212\265\030\002\010\001'
   _globals['_RUNREQUEST'].fields_by_name['feature']._loaded_options = None
@@ -46,36 +48,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNREQUEST'].fields_by_name['inputs']._serialized_options = b'\212\265\030\002\030@'
   _globals['_RUNREQUEST'].fields_by_name['engine_id']._loaded_options = None
   _globals['_RUNREQUEST'].fields_by_name['engine_id']._serialized_options = b'\212\265\030\002\010\001'
-  _globals['_ENGINEKIND']._serialized_start=2182
-  _globals['_ENGINEKIND']._serialized_end=2299
-  _globals['_ENGINESTATE']._serialized_start=2301
-  _globals['_ENGINESTATE']._serialized_end=2427
+  _globals['_DISCARDREQUEST'].fields_by_name['task_id']._loaded_options = None
+  _globals['_DISCARDREQUEST'].fields_by_name['task_id']._serialized_options = b'\212\265\030\002\010\001'
+  _globals['_ENGINEKIND']._serialized_start=2657
+  _globals['_ENGINEKIND']._serialized_end=2774
+  _globals['_ENGINESTATE']._serialized_start=2776
+  _globals['_ENGINESTATE']._serialized_end=2902
   _globals['_ENGINE']._serialized_start=236
-  _globals['_ENGINE']._serialized_end=656
-  _globals['_ENGINE_MISSINGFORMATSENTRY']._serialized_start=603
-  _globals['_ENGINE_MISSINGFORMATSENTRY']._serialized_end=656
-  _globals['_DESCRIBEREQUEST']._serialized_start=658
-  _globals['_DESCRIBEREQUEST']._serialized_end=675
-  _globals['_DESCRIBERESPONSE']._serialized_start=677
-  _globals['_DESCRIBERESPONSE']._serialized_end=783
-  _globals['_TASKINPUT']._serialized_start=785
-  _globals['_TASKINPUT']._serialized_end=878
-  _globals['_TASKOUTPUT']._serialized_start=881
-  _globals['_TASKOUTPUT']._serialized_end=1031
-  _globals['_RUNREQUEST']._serialized_start=1034
-  _globals['_RUNREQUEST']._serialized_end=1407
-  _globals['_RUNRESPONSE']._serialized_start=1410
-  _globals['_RUNRESPONSE']._serialized_end=2180
-  _globals['_RUNRESPONSE_ACCEPTED']._serialized_start=1763
-  _globals['_RUNRESPONSE_ACCEPTED']._serialized_end=1808
-  _globals['_RUNRESPONSE_PROGRESS']._serialized_start=1811
-  _globals['_RUNRESPONSE_PROGRESS']._serialized_end=1949
-  _globals['_RUNRESPONSE_LOG']._serialized_start=1951
-  _globals['_RUNRESPONSE_LOG']._serialized_end=1988
-  _globals['_RUNRESPONSE_RESULT']._serialized_start=1991
-  _globals['_RUNRESPONSE_RESULT']._serialized_end=2158
-  _globals['_RUNRESPONSE_HEARTBEAT']._serialized_start=2160
-  _globals['_RUNRESPONSE_HEARTBEAT']._serialized_end=2171
-  _globals['_CAPABILITYSERVICE']._serialized_start=2430
-  _globals['_CAPABILITYSERVICE']._serialized_end=2642
+  _globals['_ENGINE']._serialized_end=792
+  _globals['_ENGINE_MISSINGFORMATSENTRY']._serialized_start=684
+  _globals['_ENGINE_MISSINGFORMATSENTRY']._serialized_end=737
+  _globals['_ENGINE_PENDINGFORMATSENTRY']._serialized_start=739
+  _globals['_ENGINE_PENDINGFORMATSENTRY']._serialized_end=792
+  _globals['_DESCRIBEREQUEST']._serialized_start=794
+  _globals['_DESCRIBEREQUEST']._serialized_end=811
+  _globals['_DESCRIBERESPONSE']._serialized_start=813
+  _globals['_DESCRIBERESPONSE']._serialized_end=919
+  _globals['_TASKINPUT']._serialized_start=922
+  _globals['_TASKINPUT']._serialized_end=1054
+  _globals['_TASKOUTPUT']._serialized_start=1057
+  _globals['_TASKOUTPUT']._serialized_end=1207
+  _globals['_RUNREQUEST']._serialized_start=1210
+  _globals['_RUNREQUEST']._serialized_end=1628
+  _globals['_RUNRESPONSE']._serialized_start=1631
+  _globals['_RUNRESPONSE']._serialized_end=2529
+  _globals['_RUNRESPONSE_ACCEPTED']._serialized_start=2058
+  _globals['_RUNRESPONSE_ACCEPTED']._serialized_end=2103
+  _globals['_RUNRESPONSE_PROGRESS']._serialized_start=2106
+  _globals['_RUNRESPONSE_PROGRESS']._serialized_end=2244
+  _globals['_RUNRESPONSE_LOG']._serialized_start=2246
+  _globals['_RUNRESPONSE_LOG']._serialized_end=2283
+  _globals['_RUNRESPONSE_RESULT']._serialized_start=2286
+  _globals['_RUNRESPONSE_RESULT']._serialized_end=2453
+  _globals['_RUNRESPONSE_HEARTBEAT']._serialized_start=2455
+  _globals['_RUNRESPONSE_HEARTBEAT']._serialized_end=2466
+  _globals['_RUNRESPONSE_CHECKPOINT']._serialized_start=2468
+  _globals['_RUNRESPONSE_CHECKPOINT']._serialized_end=2520
+  _globals['_DISCARDREQUEST']._serialized_start=2531
+  _globals['_DISCARDREQUEST']._serialized_end=2636
+  _globals['_DISCARDRESPONSE']._serialized_start=2638
+  _globals['_DISCARDRESPONSE']._serialized_end=2655
+  _globals['_CAPABILITYSERVICE']._serialized_start=2905
+  _globals['_CAPABILITYSERVICE']._serialized_end=3217
 # @@protoc_insertion_point(module_scope)

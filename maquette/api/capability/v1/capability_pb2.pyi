@@ -99,6 +99,26 @@ class Engine(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class PendingFormatsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
@@ -111,6 +131,7 @@ class Engine(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     RANK_FIELD_NUMBER: _builtins.int
     MISSING_FORMATS_FIELD_NUMBER: _builtins.int
+    PENDING_FORMATS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Stable id, e.g. "shape_from_silhouette"."""
     kind: Global___EngineKind.ValueType
@@ -139,6 +160,10 @@ class Engine(_message.Message):
     def missing_formats(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Formats it would read and write if something were installed, and what to install."""
 
+    @_builtins.property
+    def pending_formats(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Those of its formats that are made ready when they are first asked for, and how."""
+
     def __init__(
         self,
         *,
@@ -154,10 +179,11 @@ class Engine(_message.Message):
         description: _builtins.str = ...,
         rank: _builtins.int = ...,
         missing_formats: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        pending_formats: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "features", b"features", "id", b"id", "input_formats", b"input_formats", "kind", b"kind", "memory_mib", b"memory_mib", "missing_formats", b"missing_formats", "output_formats", b"output_formats", "rank", b"rank", "reason", b"reason", "state", b"state", "vram_mib", b"vram_mib"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "features", b"features", "id", b"id", "input_formats", b"input_formats", "kind", b"kind", "memory_mib", b"memory_mib", "missing_formats", b"missing_formats", "output_formats", b"output_formats", "pending_formats", b"pending_formats", "rank", b"rank", "reason", b"reason", "state", b"state", "vram_mib", b"vram_mib"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -216,6 +242,7 @@ class TaskInput(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     FILENAME_FIELD_NUMBER: _builtins.int
+    META_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """What the file is for, e.g. "image"."""
     digest: _builtins.str
@@ -223,6 +250,10 @@ class TaskInput(_message.Message):
     size: _builtins.int
     media_type: _builtins.str
     filename: _builtins.str
+    @_builtins.property
+    def meta(self) -> _struct_pb2.Struct:
+        """What the task that made it wrote about it; absent for files that clients sent."""
+
     def __init__(
         self,
         *,
@@ -231,10 +262,11 @@ class TaskInput(_message.Message):
         size: _builtins.int = ...,
         media_type: _builtins.str = ...,
         filename: _builtins.str = ...,
+        meta: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "filename", b"filename", "media_type", b"media_type", "role", b"role", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "filename", b"filename", "media_type", b"media_type", "meta", b"meta", "role", b"role", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -301,6 +333,7 @@ class RunRequest(_message.Message):
     DEADLINE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     job_id: _builtins.str
     attempt: _builtins.int
@@ -328,6 +361,10 @@ class RunRequest(_message.Message):
     def heartbeat(self) -> _duration_pb2.Duration:
         """At most this long between two responses."""
 
+    @_builtins.property
+    def checkpoint(self) -> _struct_pb2.Struct:
+        """What an earlier attempt of the task told with Checkpoint last; absent when none did."""
+
     def __init__(
         self,
         *,
@@ -343,10 +380,11 @@ class RunRequest(_message.Message):
         deadline: _timestamp_pb2.Timestamp | None = ...,
         seed: _builtins.int = ...,
         heartbeat: _duration_pb2.Duration | None = ...,
+        checkpoint: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "heartbeat", b"heartbeat", "parameters", b"parameters"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "deadline", b"deadline", "heartbeat", b"heartbeat", "parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "deadline", b"deadline", "engine_id", b"engine_id", "feature", b"feature", "grant", b"grant", "heartbeat", b"heartbeat", "inputs", b"inputs", "job_id", b"job_id", "parameters", b"parameters", "requested_model", b"requested_model", "seed", b"seed", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "deadline", b"deadline", "engine_id", b"engine_id", "feature", b"feature", "grant", b"grant", "heartbeat", b"heartbeat", "inputs", b"inputs", "job_id", b"job_id", "parameters", b"parameters", "requested_model", b"requested_model", "seed", b"seed", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -485,11 +523,34 @@ class RunResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Checkpoint(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        STATE_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def state(self) -> _struct_pb2.Struct:
+            """What the next attempt needs to go on, e.g. the id of the task at a remote provider; at most
+            16 KiB as JSON, and never a secret.
+            """
+
+        def __init__(
+            self,
+            *,
+            state: _struct_pb2.Struct | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ACCEPTED_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def accepted(self) -> Global___RunResponse.Accepted: ...
     @_builtins.property
@@ -502,6 +563,10 @@ class RunResponse(_message.Message):
     def heartbeat(self) -> Global___RunResponse.Heartbeat:
         """Proof of life between two progress events."""
 
+    @_builtins.property
+    def checkpoint(self) -> Global___RunResponse.Checkpoint:
+        """Replaces the one before; the ledger keeps it for the next attempt of the task."""
+
     def __init__(
         self,
         *,
@@ -510,13 +575,57 @@ class RunResponse(_message.Message):
         log: Global___RunResponse.Log | None = ...,
         result: Global___RunResponse.Result | None = ...,
         heartbeat: Global___RunResponse.Heartbeat | None = ...,
+        checkpoint: Global___RunResponse.Checkpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "heartbeat", b"heartbeat", "log", b"log", "progress", b"progress", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "checkpoint", b"checkpoint", "event", b"event", "heartbeat", b"heartbeat", "log", b"log", "progress", b"progress", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "heartbeat", b"heartbeat", "log", b"log", "progress", b"progress", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "checkpoint", b"checkpoint", "event", b"event", "heartbeat", b"heartbeat", "log", b"log", "progress", b"progress", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "progress", "log", "result", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "progress", "log", "result", "heartbeat", "checkpoint"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___RunResponse: _TypeAlias = RunResponse  # noqa: Y015
+
+@_typing.final
+class DiscardRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    ENGINE_ID_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    engine_id: _builtins.str
+    @_builtins.property
+    def checkpoint(self) -> _struct_pb2.Struct:
+        """What is known of the task's attempts, where none runs here any more."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        engine_id: _builtins.str = ...,
+        checkpoint: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "engine_id", b"engine_id", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardRequest: _TypeAlias = DiscardRequest  # noqa: Y015
+
+@_typing.final
+class DiscardResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardResponse: _TypeAlias = DiscardResponse  # noqa: Y015

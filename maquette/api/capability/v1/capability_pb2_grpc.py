@@ -45,6 +45,11 @@ class CapabilityServiceStub:
                 request_serializer=maquette_dot_api_dot_capability_dot_v1_dot_capability__pb2.RunRequest.SerializeToString,
                 response_deserializer=maquette_dot_api_dot_capability_dot_v1_dot_capability__pb2.RunResponse.FromString,
                 _registered_method=True)
+        self.Discard = channel.unary_unary(
+                '/maquette.api.capability.v1.CapabilityService/Discard',
+                request_serializer=maquette_dot_api_dot_capability_dot_v1_dot_capability__pb2.DiscardRequest.SerializeToString,
+                response_deserializer=maquette_dot_api_dot_capability_dot_v1_dot_capability__pb2.DiscardResponse.FromString,
+                _registered_method=True)
 
 
 class CapabilityServiceServicer:
@@ -69,6 +74,15 @@ class CapabilityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Discard(self, request, context):
+        """Gives up what attempts of a task hold elsewhere, because no attempt will follow: its job was
+        cancelled or ran out of time. Called before the Run in hand is cancelled: a Run that merely breaks
+        leaves a provider's task alone, so that the next attempt can go on with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CapabilityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -81,6 +95,11 @@ def add_CapabilityServiceServicer_to_server(servicer, server):
                     servicer.Run,
                     request_deserializer=maquette_dot_api_dot_capability_dot_v1_dot_capability__pb2.RunRequest.FromString,
                     response_serializer=maquette_dot_api_dot_capability_dot_v1_dot_capability__pb2.RunResponse.SerializeToString,
+            ),
+            'Discard': grpc.unary_unary_rpc_method_handler(
+                    servicer.Discard,
+                    request_deserializer=maquette_dot_api_dot_capability_dot_v1_dot_capability__pb2.DiscardRequest.FromString,
+                    response_serializer=maquette_dot_api_dot_capability_dot_v1_dot_capability__pb2.DiscardResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +157,33 @@ class CapabilityService:
             '/maquette.api.capability.v1.CapabilityService/Run',
             maquette_dot_api_dot_capability_dot_v1_dot_capability__pb2.RunRequest.SerializeToString,
             maquette_dot_api_dot_capability_dot_v1_dot_capability__pb2.RunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Discard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/maquette.api.capability.v1.CapabilityService/Discard',
+            maquette_dot_api_dot_capability_dot_v1_dot_capability__pb2.DiscardRequest.SerializeToString,
+            maquette_dot_api_dot_capability_dot_v1_dot_capability__pb2.DiscardResponse.FromString,
             options,
             channel_credentials,
             insecure,

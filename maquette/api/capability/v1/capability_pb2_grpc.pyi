@@ -42,6 +42,11 @@ class CapabilityServiceStub:
     worker process after 10 s. Fails with RESOURCE_EXHAUSTED (NODE_BUSY) when
     no slot is free, and that costs the task no attempt.
     """
+    Discard: _grpc.UnaryUnaryMultiCallable[_capability_pb2.DiscardRequest, _capability_pb2.DiscardResponse]
+    """Gives up what attempts of a task hold elsewhere, because no attempt will follow: its job was
+    cancelled or ran out of time. Called before the Run in hand is cancelled: a Run that merely breaks
+    leaves a provider's task alone, so that the next attempt can go on with it.
+    """
 
 @_typing.type_check_only
 class CapabilityServiceAsyncStub(CapabilityServiceStub):
@@ -56,6 +61,11 @@ class CapabilityServiceAsyncStub(CapabilityServiceStub):
     Cancelling the RPC cancels the task: cooperatively at once, by SIGKILL of the
     worker process after 10 s. Fails with RESOURCE_EXHAUSTED (NODE_BUSY) when
     no slot is free, and that costs the task no attempt.
+    """
+    Discard: _aio.UnaryUnaryMultiCallable[_capability_pb2.DiscardRequest, _capability_pb2.DiscardResponse]  # type: ignore[assignment]
+    """Gives up what attempts of a task hold elsewhere, because no attempt will follow: its job was
+    cancelled or ran out of time. Called before the Run in hand is cancelled: a Run that merely breaks
+    leaves a provider's task alone, so that the next attempt can go on with it.
     """
 
 class CapabilityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -80,6 +90,17 @@ class CapabilityServiceServicer(metaclass=_abc_1.ABCMeta):
         Cancelling the RPC cancels the task: cooperatively at once, by SIGKILL of the
         worker process after 10 s. Fails with RESOURCE_EXHAUSTED (NODE_BUSY) when
         no slot is free, and that costs the task no attempt.
+        """
+
+    @_abc_1.abstractmethod
+    def Discard(
+        self,
+        request: _capability_pb2.DiscardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_capability_pb2.DiscardResponse, _abc.Awaitable[_capability_pb2.DiscardResponse]]:
+        """Gives up what attempts of a task hold elsewhere, because no attempt will follow: its job was
+        cancelled or ran out of time. Called before the Run in hand is cancelled: a Run that merely breaks
+        leaves a provider's task alone, so that the next attempt can go on with it.
         """
 
 def add_CapabilityServiceServicer_to_server(servicer: CapabilityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -140,6 +140,7 @@ class Job(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
     RESULT_DELETED_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID, lower case."""
     account_id: _builtins.str
@@ -187,6 +188,10 @@ class Job(_message.Message):
     def result(self) -> Global___JobResult:
         """Set with SUCCEEDED."""
 
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobTask]:
+        """The tasks of a job of several, in the graph's order; none of a job of one."""
+
     def __init__(
         self,
         *,
@@ -209,14 +214,84 @@ class Job(_message.Message):
         attempt: _builtins.int = ...,
         seq: _builtins.int = ...,
         result_deleted: _builtins.bool = ...,
+        tasks: _abc.Iterable[Global___JobTask] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "error", b"error", "progress", b"progress", "request", b"request", "result", b"result", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attempt", b"attempt", "create_time", b"create_time", "deadline", b"deadline", "dialect", b"dialect", "end_time", b"end_time", "error", b"error", "feature", b"feature", "id", b"id", "priority", b"priority", "progress", b"progress", "public_id", b"public_id", "request", b"request", "requested_model", b"requested_model", "result", b"result", "result_deleted", b"result_deleted", "seq", b"seq", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attempt", b"attempt", "create_time", b"create_time", "deadline", b"deadline", "dialect", b"dialect", "end_time", b"end_time", "error", b"error", "feature", b"feature", "id", b"id", "priority", b"priority", "progress", b"progress", "public_id", b"public_id", "request", b"request", "requested_model", b"requested_model", "result", b"result", "result_deleted", b"result_deleted", "seq", b"seq", "start_time", b"start_time", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class JobTask(_message.Message):
+    """One task of a job as it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    UPSTREAM_STATUS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    MODEL_USED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    ARTIFACTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    feature: _builtins.str
+    phase: _builtins.str
+    item: _builtins.str
+    state: Global___State.ValueType
+    started: _builtins.bool
+    """An attempt has begun, whatever became of it."""
+    fraction: _builtins.float
+    """Share of the task done, 0–1, never falling."""
+    message: _builtins.str
+    """What was last told of it, for people."""
+    upstream_status: _builtins.str
+    """Status word of a remote provider, verbatim; empty for local engines."""
+    model_used: _builtins.str
+    """The engine that ran; set with SUCCEEDED."""
+    @_builtins.property
+    def error(self) -> Global___JobError:
+        """Set with FAILED: its own, or that of the task whose file it could not do without."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Artifact]:
+        """Its files, there as soon as it has succeeded."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        phase: _builtins.str = ...,
+        item: _builtins.str = ...,
+        state: Global___State.ValueType = ...,
+        started: _builtins.bool = ...,
+        fraction: _builtins.float = ...,
+        message: _builtins.str = ...,
+        upstream_status: _builtins.str = ...,
+        error: Global___JobError | None = ...,
+        model_used: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        artifacts: _abc.Iterable[Global___Artifact] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "error", b"error", "feature", b"feature", "fraction", b"fraction", "item", b"item", "message", b"message", "model_used", b"model_used", "name", b"name", "phase", b"phase", "started", b"started", "state", b"state", "upstream_status", b"upstream_status", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobTask: _TypeAlias = JobTask  # noqa: Y015
 
 @_typing.final
 class JobProgress(_message.Message):
@@ -488,21 +563,33 @@ class InputRef(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    OTHERWISE_FIELD_NUMBER: _builtins.int
+    OPTIONAL_FIELD_NUMBER: _builtins.int
     role: _builtins.str
+    optional: _builtins.bool
+    """The task does without, where the output is not there."""
     @_builtins.property
     def file(self) -> _capability_pb2.TaskInput: ...
     @_builtins.property
     def output(self) -> Global___InputRef.OutputRef: ...
+    @_builtins.property
+    def otherwise(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputRef.OutputRef]:
+        """Taken in this order in place of an output that is not there because its task failed softly.
+        Without any, this task ends as the one that failed: in the same transaction, without running.
+        """
+
     def __init__(
         self,
         *,
         role: _builtins.str = ...,
         file: _capability_pb2.TaskInput | None = ...,
         output: Global___InputRef.OutputRef | None = ...,
+        otherwise: _abc.Iterable[Global___InputRef.OutputRef] | None = ...,
+        optional: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "output", b"output", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "output", b"output", "role", b"role", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "optional", b"optional", "otherwise", b"otherwise", "output", b"output", "role", b"role", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["file", "output"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -1335,6 +1422,8 @@ class Node(_message.Message):
     ENGINES_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
+    REMOTE_SLOTS_FIELD_NUMBER: _builtins.int
+    REMOTE_BUSY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique for one run of one node process."""
     capability: _builtins.str
@@ -1345,6 +1434,11 @@ class Node(_message.Message):
     busy: _builtins.int
     draining: _builtins.bool
     """Takes no new task; ends when its tasks have ended."""
+    remote_slots: _builtins.int
+    """Runs of engines of kind PROVIDER it takes at a time; they wait for somebody else's machine and take
+    none of `slots`.
+    """
+    remote_busy: _builtins.int
     @_builtins.property
     def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Device]: ...
     @_builtins.property
@@ -1363,10 +1457,12 @@ class Node(_message.Message):
         engines: _abc.Iterable[_capability_pb2.Engine] | None = ...,
         draining: _builtins.bool = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
+        remote_slots: _builtins.int = ...,
+        remote_busy: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "busy", b"busy", "capability", b"capability", "devices", b"devices", "draining", b"draining", "engines", b"engines", "id", b"id", "slots", b"slots", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "busy", b"busy", "capability", b"capability", "devices", b"devices", "draining", b"draining", "engines", b"engines", "id", b"id", "remote_busy", b"remote_busy", "remote_slots", b"remote_slots", "slots", b"slots", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

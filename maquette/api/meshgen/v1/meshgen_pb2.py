@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from maquette.api.common.v1 import options_pb2 as maquette_dot_api_dot_common_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%maquette/api/meshgen/v1/meshgen.proto\x12\x17maquette.api.meshgen.v1\x1a$maquette/api/common/v1/options.proto\"\x87\x01\n\x0bImageToMesh\x12\x1d\n\routput_format\x18\x01 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12)\n\x12texture_resolution\x18\x02 \x01(\rB\r\x8a\xb5\x18\t)\x00\x00\x00\x00\x00\x00\xb0@\x12\x17\n\x07quality\x18\x03 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10\x12\x15\n\x05views\x18\x04 \x03(\tB\x06\x8a\xb5\x18\x02\x18\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%maquette/api/meshgen/v1/meshgen.proto\x12\x17maquette.api.meshgen.v1\x1a$maquette/api/common/v1/options.proto\"\x9d\x01\n\x0bImageToMesh\x12\x1d\n\routput_format\x18\x01 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12)\n\x12texture_resolution\x18\x02 \x01(\rB\r\x8a\xb5\x18\t)\x00\x00\x00\x00\x00\x00\xb0@\x12\x17\n\x07quality\x18\x03 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10\x12\x15\n\x05views\x18\x04 \x03(\tB\x06\x8a\xb5\x18\x02\x18\x06\x12\x14\n\x04pose\x18\x05 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10\"S\n\tRetexture\x12\x1d\n\routput_format\x18\x01 \x01(\tB\x06\x8a\xb5\x18\x02\x08\x01\x12\x17\n\x06prompt\x18\x02 \x01(\tB\x07\x8a\xb5\x18\x03\x10\xd8\x04\x12\x0e\n\x06new_uv\x18\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMAGETOMESH'].fields_by_name['quality']._serialized_options = b'\212\265\030\002\020\020'
   _globals['_IMAGETOMESH'].fields_by_name['views']._loaded_options = None
   _globals['_IMAGETOMESH'].fields_by_name['views']._serialized_options = b'\212\265\030\002\030\006'
+  _globals['_IMAGETOMESH'].fields_by_name['pose']._loaded_options = None
+  _globals['_IMAGETOMESH'].fields_by_name['pose']._serialized_options = b'\212\265\030\002\020\020'
+  _globals['_RETEXTURE'].fields_by_name['output_format']._loaded_options = None
+  _globals['_RETEXTURE'].fields_by_name['output_format']._serialized_options = b'\212\265\030\002\010\001'
+  _globals['_RETEXTURE'].fields_by_name['prompt']._loaded_options = None
+  _globals['_RETEXTURE'].fields_by_name['prompt']._serialized_options = b'\212\265\030\003\020\330\004'
   _globals['_IMAGETOMESH']._serialized_start=105
-  _globals['_IMAGETOMESH']._serialized_end=240
+  _globals['_IMAGETOMESH']._serialized_end=262
+  _globals['_RETEXTURE']._serialized_start=264
+  _globals['_RETEXTURE']._serialized_end=347
 # @@protoc_insertion_point(module_scope)

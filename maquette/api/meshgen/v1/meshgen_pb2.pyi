@@ -30,6 +30,7 @@ class ImageToMesh(_message.Message):
     TEXTURE_RESOLUTION_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     VIEWS_FIELD_NUMBER: _builtins.int
+    POSE_FIELD_NUMBER: _builtins.int
     output_format: _builtins.str
     """"glb", "obj", "ply" or "stl"."""
     texture_resolution: _builtins.int
@@ -38,6 +39,10 @@ class ImageToMesh(_message.Message):
     """
     quality: _builtins.str
     """"low", "medium" or "high"; empty takes "medium". Sets the vertex count."""
+    pose: _builtins.str
+    """Pose of a character: "a-pose", "t-pose" or empty for that of the picture. Asked of providers that
+    can turn a character into it; engines that take the picture as it is ignore it.
+    """
     @_builtins.property
     def views(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Where each input was taken from, in their order: "front", "right" (what lies at the viewer's
@@ -53,11 +58,42 @@ class ImageToMesh(_message.Message):
         texture_resolution: _builtins.int = ...,
         quality: _builtins.str = ...,
         views: _abc.Iterable[_builtins.str] | None = ...,
+        pose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["output_format", b"output_format", "quality", b"quality", "texture_resolution", b"texture_resolution", "views", b"views"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output_format", b"output_format", "pose", b"pose", "quality", b"quality", "texture_resolution", b"texture_resolution", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImageToMesh: _TypeAlias = ImageToMesh  # noqa: Y015
+
+@_typing.final
+class Retexture(_message.Message):
+    """Feature "retexture"; input role "mesh", and at most one of role "image", which shows the style."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FORMAT_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    NEW_UV_FIELD_NUMBER: _builtins.int
+    output_format: _builtins.str
+    """"glb", "obj", "ply" or "stl"."""
+    prompt: _builtins.str
+    """What the surface shall look like; at least this or an input "image" must be there, and the picture wins."""
+    new_uv: _builtins.bool
+    """Throw away the texture coordinates that the mesh has, and its textures with them."""
+    def __init__(
+        self,
+        *,
+        output_format: _builtins.str = ...,
+        prompt: _builtins.str = ...,
+        new_uv: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_uv", b"new_uv", "output_format", b"output_format", "prompt", b"prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Retexture: _TypeAlias = Retexture  # noqa: Y015

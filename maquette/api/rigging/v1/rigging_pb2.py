@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from maquette.api.common.v1 import options_pb2 as maquette_dot_api_dot_common_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%maquette/api/rigging/v1/rigging.proto\x12\x17maquette.api.rigging.v1\x1a$maquette/api/common/v1/options.proto\"\xbb\x01\n\x07\x41utoRig\x12\x1a\n\x08rig_mode\x18\x01 \x01(\tB\x08\x8a\xb5\x18\x04\x08\x01\x10\x10\x12\x1e\n\x0e\x63haracter_type\x18\x02 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10\x12\x1f\n\routput_format\x18\x03 \x01(\tB\x08\x8a\xb5\x18\x04\x08\x01\x10\x08\x12!\n\nbone_count\x18\x04 \x01(\rB\r\x8a\xb5\x18\t)\x00\x00\x00\x00\x00\x00p@\x12\x1c\n\x0finclude_weights\x18\x05 \x01(\x08H\x00\x88\x01\x01\x42\x12\n\x10_include_weightsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%maquette/api/rigging/v1/rigging.proto\x12\x17maquette.api.rigging.v1\x1a$maquette/api/common/v1/options.proto\"\xea\x01\n\x07\x41utoRig\x12\x1a\n\x08rig_mode\x18\x01 \x01(\tB\x08\x8a\xb5\x18\x04\x08\x01\x10\x10\x12\x1e\n\x0e\x63haracter_type\x18\x02 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10\x12\x1f\n\routput_format\x18\x03 \x01(\tB\x08\x8a\xb5\x18\x04\x08\x01\x10\x08\x12!\n\nbone_count\x18\x04 \x01(\rB\r\x8a\xb5\x18\t)\x00\x00\x00\x00\x00\x00p@\x12\x1c\n\x0finclude_weights\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12-\n\rheight_meters\x18\x06 \x01(\x01\x42\x16\x8a\xb5\x18\x12!\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00Y@B\x12\n\x10_include_weightsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTORIG'].fields_by_name['output_format']._serialized_options = b'\212\265\030\004\010\001\020\010'
   _globals['_AUTORIG'].fields_by_name['bone_count']._loaded_options = None
   _globals['_AUTORIG'].fields_by_name['bone_count']._serialized_options = b'\212\265\030\t)\000\000\000\000\000\000p@'
+  _globals['_AUTORIG'].fields_by_name['height_meters']._loaded_options = None
+  _globals['_AUTORIG'].fields_by_name['height_meters']._serialized_options = b'\212\265\030\022!\000\000\000\000\000\000\000\000)\000\000\000\000\000\000Y@'
   _globals['_AUTORIG']._serialized_start=105
-  _globals['_AUTORIG']._serialized_end=292
+  _globals['_AUTORIG']._serialized_end=339
 # @@protoc_insertion_point(module_scope)

@@ -27,6 +27,7 @@ class AutoRig(_message.Message):
     OUTPUT_FORMAT_FIELD_NUMBER: _builtins.int
     BONE_COUNT_FIELD_NUMBER: _builtins.int
     INCLUDE_WEIGHTS_FIELD_NUMBER: _builtins.int
+    HEIGHT_METERS_FIELD_NUMBER: _builtins.int
     rig_mode: _builtins.str
     """"skeleton": joints alone; "skin": weights for the joints the mesh has; "full": both."""
     character_type: _builtins.str
@@ -39,6 +40,8 @@ class AutoRig(_message.Message):
     """
     include_weights: _builtins.bool
     """False leaves the weights out of the file, as "skeleton" does; absent takes true."""
+    height_meters: _builtins.float
+    """Height of the character, metres, for engines that estimate a pose by it; 0 leaves it to them."""
     def __init__(
         self,
         *,
@@ -47,10 +50,11 @@ class AutoRig(_message.Message):
         output_format: _builtins.str = ...,
         bone_count: _builtins.int = ...,
         include_weights: _builtins.bool | None = ...,
+        height_meters: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_include_weights", b"_include_weights", "include_weights", b"include_weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_include_weights", b"_include_weights", "bone_count", b"bone_count", "character_type", b"character_type", "include_weights", b"include_weights", "output_format", b"output_format", "rig_mode", b"rig_mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_include_weights", b"_include_weights", "bone_count", b"bone_count", "character_type", b"character_type", "height_meters", b"height_meters", "include_weights", b"include_weights", "output_format", b"output_format", "rig_mode", b"rig_mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__include_weights: _TypeAlias = _typing.Literal["include_weights"]  # noqa: Y015
     _WhichOneofArgType__include_weights: _TypeAlias = _typing.Literal["_include_weights", b"_include_weights"]  # noqa: Y015

@@ -619,6 +619,32 @@ class SignBlobUrlResponse(_message.Message):
 Global___SignBlobUrlResponse: _TypeAlias = SignBlobUrlResponse  # noqa: Y015
 
 @_typing.final
+class Publish(_message.Message):
+    """Parameters of the feature "publish", which storage serves as a node: every input gets a key and links of
+    its own. One output of role "published" for each, in their order: the same bytes, and in `meta` what the
+    input's maker wrote and "published": {key, url, direct_url, expires_at}. An `url` without a host is a path
+    on our own origin.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILENAME_FIELD_NUMBER: _builtins.int
+    filename: _builtins.str
+    """Name of the file in the key, e.g. "model.glb"."""
+    def __init__(
+        self,
+        *,
+        filename: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filename", b"filename"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Publish: _TypeAlias = Publish  # noqa: Y015
+
+@_typing.final
 class VerifyBlobUrlRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import orjson
-
 from maquette.runtime.errors import CATALOGUE, MaquetteError
 
 # The body travels in a header, escaped to ASCII.
@@ -74,11 +72,6 @@ def error_fields(error: MaquetteError) -> dict[str, str]:
         "message": shape.message or WORDS[shape.error],
         "detail": text if named else f"{error.reason}: {text}",
     }
-
-
-def error_body(error: MaquetteError) -> bytes:
-    """Return the error body."""
-    return orjson.dumps(error_fields(error))
 
 
 def http_status(error: MaquetteError) -> int:

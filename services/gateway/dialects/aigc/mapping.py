@@ -17,7 +17,19 @@ from services.gateway.json_writer import plain_struct, seconds_of
 
 _MIB = 1 << 20
 _FILE_FIELDS = frozenset(
-    ("image_path", "image_base64", "image_file_id", "image_file_ids", "mesh_path", "mesh_file_id")
+    (
+        "image_path",
+        "image_base64",
+        "image_file_id",
+        "image_file_ids",
+        "mesh_path",
+        "mesh_file_id",
+        "character_file_id",
+        "character_path",
+        "character_job_id",
+        "clip_file_id",
+        "clip_path",
+    )
 )
 
 

@@ -79,6 +79,8 @@ def check_formats(request: RigRequest, mesh: capability_pb2.TaskInput, known: Ca
         # Nobody knows: the job waits for a node.
         return
     extension = format_of(mesh)
+    if extension == "bvh":
+        raise InvalidArgument("A BVH file holds a motion and no mesh.")
     needs = [("output_format", request.output_format, known.output_formats(features))]
     if extension in words.RIG_INPUTS:
         needs.append(("input format", extension, known.input_formats(features)))
@@ -231,5 +233,6 @@ class AutoRiggingServicer(rigging_pb2_grpc.AutoRiggingServiceServicer):
                 input_formats=mapping.in_order(words.RIG_INPUTS, known.input_formats(features)),
                 output_formats=mapping.in_order(words.RIG_OUTPUTS, known.output_formats(features)),
                 missing_formats=known.missing_formats(features),
+                pending_formats=known.pending_formats(features),
             )
         )

@@ -35,8 +35,10 @@ from services.gateway.dialects.aigc.rigging import RigSubmitter
 from services.gateway.dialects.aigc.submit import ImageSubmitter
 from services.gateway.feed import Feed
 from services.gateway.idempotency import idempotency_key
+from services.gateway.job_maker import JobMaker
 from services.gateway.json_writer import write_json
 from services.gateway.mirror import Entry
+from services.gateway.uploads import Uploads
 
 _RELEASE_SECONDS = 5.0
 _ENGINE_WORDS = {
@@ -55,6 +57,8 @@ class Parts:
     nodes: NodeDirectory
     submitter: ImageSubmitter
     rigs: RigSubmitter
+    uploads: Uploads
+    jobs: JobMaker
     clock: Clock
     base_url: str
     limits: GatewaySettings
@@ -117,7 +121,7 @@ class SystemServicer(system_pb2_grpc.SystemServiceServicer):
         """Serve D7."""
         query = history_query(request, auth.account())
         jobs = self._parts.backends.jobs
-        page: jobs_pb2.ListJobsResponse = await call(jobs.jobs.ListJobs, query, jobs.channel)
+        page: jobs_pb2.ListJobsResponse = await call(jobs.jobs.ListJobs, query, jobs.channel, safe=True)
         pagination = system_pb2.Pagination(
             limit=query.page_size,
             offset=query.offset,
@@ -199,7 +203,9 @@ class SystemServicer(system_pb2_grpc.SystemServiceServicer):
         known = await self._parts.nodes.capabilities()
         jobs = self._parts.backends.jobs
         ask = jobs_pb2.GetQueueStatsRequest(account_id=auth.account())
-        stats: jobs_pb2.GetQueueStatsResponse = await call(jobs.jobs.GetQueueStats, ask, jobs.channel)
+        stats: jobs_pb2.GetQueueStatsResponse = await call(
+            jobs.jobs.GetQueueStats, ask, jobs.channel, safe=True
+        )
         scheduler = system_pb2.Scheduler(
             running=bool(known.engines),
             queue_status=system_pb2.QueueStatus(
@@ -257,7 +263,7 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
         backends = self._parts.backends
         ask = storage_pb2.GetUploadRequest(account_id=auth.account(), id=request.file_id)
         try:
-            found = await call(backends.storage.GetUpload, ask, backends.storage_channel)
+            found = await call(backends.storage.GetUpload, ask, backends.storage_channel, safe=True)
         except NotFound as error:
             raise NotFound(f"There is no file {request.file_id}, or it has expired.") from error
         return answer(mapping.metadata_view(found.upload))

@@ -27,7 +27,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from maquette.api.common.v1 import options_pb2 as maquette_dot_api_dot_common_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+maquette/api/dialects/aigc/v1/rigging.proto\x12\x1dmaquette.api.dialects.aigc.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a$maquette/api/common/v1/options.proto\"\xbb\x03\n\x12GenerateRigRequest\x12\x1f\n\tmesh_path\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x10\x80\x08H\x00\x88\x01\x01\x12\"\n\x0cmesh_file_id\x18\x02 \x01(\tB\x07\x8a\xb5\x18\x03\x10\x80\x01H\x01\x88\x01\x01\x12\x1d\n\x08rig_mode\x18\x03 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10H\x02\x88\x01\x01\x12\"\n\routput_format\x18\x04 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10H\x03\x88\x01\x01\x12&\n\x10model_preference\x18\x05 \x01(\tB\x07\x8a\xb5\x18\x03\x10\x80\x01H\x04\x88\x01\x01\x12\x1d\n\x08\x66\x61llback\x18\x06 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10H\x05\x88\x01\x01\x12#\n\x0e\x63haracter_type\x18\x07 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10H\x06\x88\x01\x01\x12/\n\nbone_count\x18\x08 \x01(\x05\x42\x16\x8a\xb5\x18\x12!\x00\x00\x00\x00\x00\x00\x00@)\x00\x00\x00\x00\x00\x00p@H\x07\x88\x01\x01\x42\x0c\n\n_mesh_pathB\x0f\n\r_mesh_file_idB\x0b\n\t_rig_modeB\x10\n\x0e_output_formatB\x13\n\x11_model_preferenceB\x0b\n\t_fallbackB\x11\n\x0f_character_typeB\r\n\x0b_bone_count\"\x1a\n\x18GetRiggingFormatsRequest\"\xd2\x01\n\x0eRiggingFormats\x12\x15\n\rinput_formats\x18\x01 \x03(\t\x12\x16\n\x0eoutput_formats\x18\x02 \x03(\t\x12Z\n\x0fmissing_formats\x18\x03 \x03(\x0b\x32\x41.maquette.api.dialects.aigc.v1.RiggingFormats.MissingFormatsEntry\x1a\x35\n\x13MissingFormatsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1a\n\x18UploadRiggingMeshRequest\"o\n\x13UploadedRiggingMesh\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x11\n\tfile_path\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x0f\n\x07\x66ile_id\x18\x05 \x01(\t2\xf6\x03\n\x12\x41utoRiggingService\x12\xf0\x01\n\x0bGenerateRig\x12\x31.maquette.api.dialects.aigc.v1.GenerateRigRequest\x1a\x14.google.api.HttpBody\"\x97\x01\xda\xb5\x18\x43\n\'maquette.api.dialects.aigc.v1.QueuedJob2\nRig a mesh:\x0c\x41uto-rigging\x82\xd3\xe4\x93\x02J\"!/api/v1/auto-rigging/generate-rig:\x01*Z\"\"\x1d/api/v1/auto-rig/generate-rig:\x01*\x12\xec\x01\n\x11GetRiggingFormats\x12\x37.maquette.api.dialects.aigc.v1.GetRiggingFormatsRequest\x1a\x14.google.api.HttpBody\"\x87\x01\xda\xb5\x18U\n,maquette.api.dialects.aigc.v1.RiggingFormats2\x17\x46ormats of auto-rigging:\x0c\x41uto-rigging\x82\xd3\xe4\x93\x02(\x12&/api/v1/auto-rigging/supported-formats2\x96\x02\n\x14RiggingUploadService\x12\xfd\x01\n\x11UploadRiggingMesh\x12\x37.maquette.api.dialects.aigc.v1.UploadRiggingMeshRequest\x1a\x14.google.api.HttpBody\"\x98\x01\xda\xb5\x18i\n1maquette.api.dialects.aigc.v1.UploadedRiggingMesh\x18\x02 \x80\x80\x84\x64\x32\x19Upload a mesh for rigging:\x0c\x41uto-riggingJ\x04\x66ile\x82\xd3\xe4\x93\x02%\" /api/v1/auto-rigging/upload-mesh:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+maquette/api/dialects/aigc/v1/rigging.proto\x12\x1dmaquette.api.dialects.aigc.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a$maquette/api/common/v1/options.proto\"\xbb\x03\n\x12GenerateRigRequest\x12\x1f\n\tmesh_path\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x10\x80\x08H\x00\x88\x01\x01\x12\"\n\x0cmesh_file_id\x18\x02 \x01(\tB\x07\x8a\xb5\x18\x03\x10\x80\x01H\x01\x88\x01\x01\x12\x1d\n\x08rig_mode\x18\x03 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10H\x02\x88\x01\x01\x12\"\n\routput_format\x18\x04 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10H\x03\x88\x01\x01\x12&\n\x10model_preference\x18\x05 \x01(\tB\x07\x8a\xb5\x18\x03\x10\x80\x01H\x04\x88\x01\x01\x12\x1d\n\x08\x66\x61llback\x18\x06 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10H\x05\x88\x01\x01\x12#\n\x0e\x63haracter_type\x18\x07 \x01(\tB\x06\x8a\xb5\x18\x02\x10\x10H\x06\x88\x01\x01\x12/\n\nbone_count\x18\x08 \x01(\x05\x42\x16\x8a\xb5\x18\x12!\x00\x00\x00\x00\x00\x00\x00@)\x00\x00\x00\x00\x00\x00p@H\x07\x88\x01\x01\x42\x0c\n\n_mesh_pathB\x0f\n\r_mesh_file_idB\x0b\n\t_rig_modeB\x10\n\x0e_output_formatB\x13\n\x11_model_preferenceB\x0b\n\t_fallbackB\x11\n\x0f_character_typeB\r\n\x0b_bone_count\"\x1a\n\x18GetRiggingFormatsRequest\"\xe5\x02\n\x0eRiggingFormats\x12\x15\n\rinput_formats\x18\x01 \x03(\t\x12\x16\n\x0eoutput_formats\x18\x02 \x03(\t\x12Z\n\x0fmissing_formats\x18\x03 \x03(\x0b\x32\x41.maquette.api.dialects.aigc.v1.RiggingFormats.MissingFormatsEntry\x12Z\n\x0fpending_formats\x18\x04 \x03(\x0b\x32\x41.maquette.api.dialects.aigc.v1.RiggingFormats.PendingFormatsEntry\x1a\x35\n\x13MissingFormatsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13PendingFormatsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1a\n\x18UploadRiggingMeshRequest\"o\n\x13UploadedRiggingMesh\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x11\n\tfile_path\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x0f\n\x07\x66ile_id\x18\x05 \x01(\t2\xf6\x03\n\x12\x41utoRiggingService\x12\xf0\x01\n\x0bGenerateRig\x12\x31.maquette.api.dialects.aigc.v1.GenerateRigRequest\x1a\x14.google.api.HttpBody\"\x97\x01\xda\xb5\x18\x43\n\'maquette.api.dialects.aigc.v1.QueuedJob2\nRig a mesh:\x0c\x41uto-rigging\x82\xd3\xe4\x93\x02J\"!/api/v1/auto-rigging/generate-rig:\x01*Z\"\"\x1d/api/v1/auto-rig/generate-rig:\x01*\x12\xec\x01\n\x11GetRiggingFormats\x12\x37.maquette.api.dialects.aigc.v1.GetRiggingFormatsRequest\x1a\x14.google.api.HttpBody\"\x87\x01\xda\xb5\x18U\n,maquette.api.dialects.aigc.v1.RiggingFormats2\x17\x46ormats of auto-rigging:\x0c\x41uto-rigging\x82\xd3\xe4\x93\x02(\x12&/api/v1/auto-rigging/supported-formats2\x96\x02\n\x14RiggingUploadService\x12\xfd\x01\n\x11UploadRiggingMesh\x12\x37.maquette.api.dialects.aigc.v1.UploadRiggingMeshRequest\x1a\x14.google.api.HttpBody\"\x98\x01\xda\xb5\x18i\n1maquette.api.dialects.aigc.v1.UploadedRiggingMesh\x18\x02 \x80\x80\x84\x64\x32\x19Upload a mesh for rigging:\x0c\x41uto-riggingJ\x04\x66ile\x82\xd3\xe4\x93\x02%\" /api/v1/auto-rigging/upload-mesh:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATERIGREQUEST'].fields_by_name['bone_count']._serialized_options = b'\212\265\030\022!\000\000\000\000\000\000\000@)\000\000\000\000\000\000p@'
   _globals['_RIGGINGFORMATS_MISSINGFORMATSENTRY']._loaded_options = None
   _globals['_RIGGINGFORMATS_MISSINGFORMATSENTRY']._serialized_options = b'8\001'
+  _globals['_RIGGINGFORMATS_PENDINGFORMATSENTRY']._loaded_options = None
+  _globals['_RIGGINGFORMATS_PENDINGFORMATSENTRY']._serialized_options = b'8\001'
   _globals['_AUTORIGGINGSERVICE'].methods_by_name['GenerateRig']._loaded_options = None
   _globals['_AUTORIGGINGSERVICE'].methods_by_name['GenerateRig']._serialized_options = b'\332\265\030C\n\'maquette.api.dialects.aigc.v1.QueuedJob2\nRig a mesh:\014Auto-rigging\202\323\344\223\002J\"!/api/v1/auto-rigging/generate-rig:\001*Z\"\"\035/api/v1/auto-rig/generate-rig:\001*'
   _globals['_AUTORIGGINGSERVICE'].methods_by_name['GetRiggingFormats']._loaded_options = None
@@ -63,15 +65,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRIGGINGFORMATSREQUEST']._serialized_start=619
   _globals['_GETRIGGINGFORMATSREQUEST']._serialized_end=645
   _globals['_RIGGINGFORMATS']._serialized_start=648
-  _globals['_RIGGINGFORMATS']._serialized_end=858
-  _globals['_RIGGINGFORMATS_MISSINGFORMATSENTRY']._serialized_start=805
-  _globals['_RIGGINGFORMATS_MISSINGFORMATSENTRY']._serialized_end=858
-  _globals['_UPLOADRIGGINGMESHREQUEST']._serialized_start=860
-  _globals['_UPLOADRIGGINGMESHREQUEST']._serialized_end=886
-  _globals['_UPLOADEDRIGGINGMESH']._serialized_start=888
-  _globals['_UPLOADEDRIGGINGMESH']._serialized_end=999
-  _globals['_AUTORIGGINGSERVICE']._serialized_start=1002
-  _globals['_AUTORIGGINGSERVICE']._serialized_end=1504
-  _globals['_RIGGINGUPLOADSERVICE']._serialized_start=1507
-  _globals['_RIGGINGUPLOADSERVICE']._serialized_end=1785
+  _globals['_RIGGINGFORMATS']._serialized_end=1005
+  _globals['_RIGGINGFORMATS_MISSINGFORMATSENTRY']._serialized_start=897
+  _globals['_RIGGINGFORMATS_MISSINGFORMATSENTRY']._serialized_end=950
+  _globals['_RIGGINGFORMATS_PENDINGFORMATSENTRY']._serialized_start=952
+  _globals['_RIGGINGFORMATS_PENDINGFORMATSENTRY']._serialized_end=1005
+  _globals['_UPLOADRIGGINGMESHREQUEST']._serialized_start=1007
+  _globals['_UPLOADRIGGINGMESHREQUEST']._serialized_end=1033
+  _globals['_UPLOADEDRIGGINGMESH']._serialized_start=1035
+  _globals['_UPLOADEDRIGGINGMESH']._serialized_end=1146
+  _globals['_AUTORIGGINGSERVICE']._serialized_start=1149
+  _globals['_AUTORIGGINGSERVICE']._serialized_end=1651
+  _globals['_RIGGINGUPLOADSERVICE']._serialized_start=1654
+  _globals['_RIGGINGUPLOADSERVICE']._serialized_end=1932
 # @@protoc_insertion_point(module_scope)

@@ -140,9 +140,30 @@ class RiggingFormats(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class PendingFormatsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INPUT_FORMATS_FIELD_NUMBER: _builtins.int
     OUTPUT_FORMATS_FIELD_NUMBER: _builtins.int
     MISSING_FORMATS_FIELD_NUMBER: _builtins.int
+    PENDING_FORMATS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def input_formats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -151,16 +172,23 @@ class RiggingFormats(_message.Message):
     def missing_formats(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Formats that would work if something were installed on the server, and what."""
 
+    @_builtins.property
+    def pending_formats(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Those of the formats that are made ready when they are first asked for, and how; such a job takes
+        minutes longer.
+        """
+
     def __init__(
         self,
         *,
         input_formats: _abc.Iterable[_builtins.str] | None = ...,
         output_formats: _abc.Iterable[_builtins.str] | None = ...,
         missing_formats: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        pending_formats: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_formats", b"input_formats", "missing_formats", b"missing_formats", "output_formats", b"output_formats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_formats", b"input_formats", "missing_formats", b"missing_formats", "output_formats", b"output_formats", "pending_formats", b"pending_formats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""The dialect of `/animate/image` and `/status/{job_id}`: one picture to a character that moves."""
