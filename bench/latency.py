@@ -76,16 +76,31 @@ class _Feed:
         secret = load_secret(settings, "internal").decode()
         stub = jobs_pb2_grpc.FeedServiceStub(self._channel)
         self._stream = stub.WatchFeed(jobs_pb2.WatchFeedRequest(), metadata=((INTERNAL_HEADER, secret),))
-        self.started_ms: dict[str, float] = {}
+        self._started_ms: dict[str, float] = {}
+        self._heard = threading.Condition()
+        self._listening = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
+        # A job that runs before the feed is in step is told without the word that it began.
+        if not self._listening.wait(10):
+            raise RuntimeError("the feed does not come")
 
     def _listen(self) -> None:
         with suppress(grpc.RpcError):  # how a cancelled stream ends
             for response in self._stream:
-                event = response.event
-                if event.type == jobs_pb2.EVENT_TYPE_STARTED:
-                    self.started_ms[event.job.public_id] = event.time.ToNanoseconds() / 1e6
+                self._listening.set()
+                several = response.WhichOneof("item") == "events"
+                for event in response.events.events if several else (response.event,):
+                    if event.type == jobs_pb2.EVENT_TYPE_STARTED:
+                        with self._heard:
+                            self._started_ms[event.job.public_id] = event.time.ToNanoseconds() / 1e6
+                            self._heard.notify_all()
+
+    def started_ms(self, job: str) -> float:
+        """Return when a job was told to run, ms; waits for the word. Raises KeyError when none comes."""
+        with self._heard:
+            self._heard.wait_for(lambda: job in self._started_ms, timeout=10)
+            return self._started_ms[job]
 
     def close(self) -> None:
         """Stop listening."""
@@ -103,7 +118,7 @@ def _submit(mesh: BenchMesh, picture: str, feed: _Feed) -> dict[str, float]:
         for message in _messages(socket):
             if (stamp := message.get("stage", "")).isdigit():
                 seen["engine"] = (int(stamp) - started) / 1e6
-    seen["run"] = feed.started_ms[job] - started / 1e6
+    seen["run"] = feed.started_ms(job) - started / 1e6
     done = mesh.wait(job, "completed")
     for name, word in (("stored", "created_at"), ("claimed", "started_at")):
         seen[name] = datetime.fromisoformat(done[word]).timestamp() * 1e3 - started / 1e6

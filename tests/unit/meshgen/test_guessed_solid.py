@@ -41,6 +41,20 @@ DOG: Boxes = [
     ((-0.1, 0.6, 0.35), (0.1, 0.95, 0.62)),
     *(((x, 0.0, z), (x + 0.08, 0.45, z + 0.09)) for x in (-0.14, 0.06) for z in (-0.46, 0.3)),
 ]
+ARMCHAIR: Boxes = [
+    ((-0.25, 0.45, -0.25), (0.25, 0.51, 0.25)),
+    *(((x, 0.0, z), (x + 0.06, 0.46, z + 0.06)) for x in (-0.25, 0.19) for z in (-0.25, 0.19)),
+    *(((x, 0.5, -0.25), (x + 0.06, 0.9, -0.19)) for x in (-0.25, 0.19)),
+    ((-0.25, 0.84, -0.25), (0.25, 0.9, -0.19)),
+    *(((x, 0.84, -0.25), (x + 0.06, 0.9, 0.15)) for x in (-0.25, 0.19)),
+]
+PERSON: Boxes = [
+    ((-0.2, 0.45, -0.12), (0.2, 0.95, 0.12)),
+    ((-0.1, 0.9, -0.1), (0.1, 1.2, 0.1)),
+    *(((x, 0.0, -0.08), (x + 0.15, 0.5, 0.08)) for x in (-0.2, 0.05)),
+    *(((x, 0.8, -0.06), (x + 0.22, 0.92, 0.06)) for x in (-0.4, 0.18)),
+    *(((x, 0.4, -0.06), (x + 0.12, 0.92, 0.06)) for x in (-0.4, 0.28)),
+]
 CRATE: Boxes = [((-0.4, 0.0, -0.35), (0.4, 0.6, 0.35))]
 FIGURE: Boxes = [
     ((-0.3, 0.6, -0.3), (0.3, 1.2, 0.3)),
@@ -234,6 +248,31 @@ def test_a_chair_seen_from_the_side_is_as_deep_as_it_stands_wide() -> None:
     alpha[30:140, 176:190] = 1.0
     shape = _model(alpha)
     assert np.ptp(shape.vertices[:, 2]) > 0.5 * np.ptp(shape.vertices[:, 0])
+
+
+def test_the_arms_of_a_chair_seen_from_the_side_and_above_stand_apart() -> None:
+    alpha = _picture(ARMCHAIR, Camera(90.0, 24.0))
+    camera = find_viewpoint(sample(alpha, 256)).camera
+    assert camera.pitch == pytest.approx(24.0, abs=5.0)
+    shape = _model(alpha, 110)
+    _assert_sound(shape.vertices, shape.faces)
+    height = shape.vertices[:, 1]
+    seat = shape.vertices[(height > 0.45) & (height < 0.6)]
+    assert np.ptp(seat[:, 2]) == pytest.approx(0.55, abs=0.15)
+    # Above the seat the middle is free in front; both arms are beside it.
+    ends = shape.vertices[(height > 0.85) & (np.abs(shape.vertices[:, 0] - seat[:, 0].mean()) < 0.1)]
+    assert len(ends[ends[:, 2] > 0.1]) > 0 and len(ends[ends[:, 2] < -0.1]) > 0
+    assert len(ends[np.abs(ends[:, 2]) < 0.05]) == 0
+
+
+def test_feet_and_hands_of_a_figure_reach_forwards() -> None:
+    shape = _model(_picture(PERSON, Camera()), 110)
+    _assert_sound(shape.vertices, shape.faces)
+    x, y, z = shape.vertices.T
+    shins, feet = z[(y > 0.2) & (y < 0.3)], z[y < 0.03]
+    assert feet.mean() > shins.mean() + 0.02
+    hands, trunk = z[(np.abs(x) > 0.25) & (y < 0.45)], z[(np.abs(x) < 0.15) & (y > 0.5) & (y < 0.7)]
+    assert hands.mean() > trunk.mean() + 0.05
 
 
 def test_a_wing_on_a_narrow_joint_is_flat_and_a_head_on_a_neck_is_not() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from services.meshgen.engines.shape_from_silhouette.body import Body, Plane, Sheet
+from services.meshgen.engines.shape_from_silhouette.figure import forwards
 from services.meshgen.engines.shape_from_silhouette.lathe import Lathe, turn, turned_thickness
 from services.meshgen.engines.shape_from_silhouette.legs import Stand, find_legs, part_distance
 from services.meshgen.engines.shape_from_silhouette.parts import flatness
@@ -69,7 +70,8 @@ def guess_level(silhouette: Silhouette, view: Viewpoint) -> Body:
     signed = part_distance(silhouette, stand.body) if stand is not None and legs else silhouette.signed
     squared = standing_thickness(silhouette, signed)
     factor = _stretch(radius, wanted, squared) * flatness(silhouette)
-    trunk = Sheet(np.zeros_like(squared), squared * factor**2)
+    middle = forwards(silhouette) if stand is None else np.zeros_like(squared)
+    trunk = Sheet(middle, squared * factor**2)
     return _body(silhouette, (trunk, *legs))
 
 

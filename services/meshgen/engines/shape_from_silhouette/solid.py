@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from services.meshgen.engines.shape_from_silhouette.armchair import armchair
 from services.meshgen.engines.shape_from_silhouette.body import Body, Sheet
 from services.meshgen.engines.shape_from_silhouette.boxes import stack_boxes, with_symmetry
 from services.meshgen.engines.shape_from_silhouette.camera import Camera
@@ -37,6 +38,8 @@ _HALVES_SEEN = 0.42
 
 def guess_body(silhouette: Silhouette, view: Viewpoint) -> Body:
     """Return the solid behind a silhouette that is seen as ``view`` tells."""
+    if view.arms is not None:
+        return armchair(silhouette, view.arms)
     if view.oblique is None:
         return guess_level(silhouette, view)
     if view.box_like:

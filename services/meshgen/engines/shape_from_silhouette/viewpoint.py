@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from services.meshgen.engines.shape_from_silhouette.armchair import Arms, find_arms
 from services.meshgen.engines.shape_from_silhouette.body import Box, Plane, Vector
 from services.meshgen.engines.shape_from_silhouette.boxes import fit_camera
 from services.meshgen.engines.shape_from_silhouette.camera import Camera
@@ -62,7 +63,7 @@ class Viewpoint:
 
     ``symmetric`` tells whether the outline is its own mirror image, ``box_like`` whether it is
     about that of its box, ``turned`` whether it can be that of a solid of revolution.
-    ``oblique`` is None for a view from the front or the side.
+    ``oblique`` is None for a view from the front or the side; ``arms`` are those of a chair from the side.
     """
 
     camera: Camera
@@ -70,6 +71,7 @@ class Viewpoint:
     oblique: Oblique | None = None
     box_like: bool = False
     turned: bool = False
+    arms: Arms | None = None
 
 
 def find_viewpoint(silhouette: Silhouette) -> Viewpoint:
@@ -86,6 +88,9 @@ def find_viewpoint(silhouette: Silhouette) -> Viewpoint:
                 camera, sides = fit_camera(silhouette, camera, oblique.box)
                 oblique = replace(oblique, box=sides)
             return Viewpoint(camera, False, oblique, box_like)
+    arms = find_arms(silhouette) if symmetry < _SYMMETRIC else None
+    if arms is not None:
+        return Viewpoint(Camera(0.0, arms.pitch), False, arms=arms)
     if symmetry < _NEARLY_SYMMETRIC:
         return Viewpoint(Camera(), False)
     pitch = turned_pitch(silhouette)
