@@ -77,6 +77,7 @@ class _Feed:
         stub = jobs_pb2_grpc.FeedServiceStub(self._channel)
         self._stream = stub.WatchFeed(jobs_pb2.WatchFeedRequest(), metadata=((INTERNAL_HEADER, secret),))
         self._started_ms: dict[str, float] = {}
+        self._stamped_ms: dict[str, float] = {}
         self._heard = threading.Condition()
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -91,16 +92,25 @@ class _Feed:
                 self._listening.set()
                 several = response.WhichOneof("item") == "events"
                 for event in response.events.events if several else (response.event,):
-                    if event.type == jobs_pb2.EVENT_TYPE_STARTED:
-                        with self._heard:
-                            self._started_ms[event.job.public_id] = event.time.ToNanoseconds() / 1e6
-                            self._heard.notify_all()
+                    self._note(event)
 
-    def started_ms(self, job: str) -> float:
-        """Return when a job was told to run, ms; waits for the word. Raises KeyError when none comes."""
+    def _note(self, event: jobs_pb2.JobEvent) -> None:
+        job = event.job
         with self._heard:
-            self._heard.wait_for(lambda: job in self._started_ms, timeout=10)
-            return self._started_ms[job]
+            if event.type == jobs_pb2.EVENT_TYPE_STARTED:
+                self._started_ms[job.public_id] = event.time.ToNanoseconds() / 1e6
+            elif job.progress.stage.isdigit():
+                self._stamped_ms[job.public_id] = int(job.progress.stage) / 1e6
+            self._heard.notify_all()
+
+    def run_ms(self, job: str) -> tuple[float, float]:
+        """Return when a job was told to run and when its engine began, ms; waits for both.
+
+        Raises KeyError when no word of them comes.
+        """
+        with self._heard:
+            self._heard.wait_for(lambda: job in self._started_ms and job in self._stamped_ms, timeout=10)
+            return self._started_ms[job], self._stamped_ms[job]
 
     def close(self) -> None:
         """Stop listening."""
@@ -113,12 +123,12 @@ def _submit(mesh: BenchMesh, picture: str, feed: _Feed) -> dict[str, float]:
     """Submit one job to the idle mesh; return what had happened after how many milliseconds."""
     started = time.time_ns()
     job = mesh.submit({"image_file_id": picture, "model_preference": "bench_stamp"})
-    seen = {"answered": (time.time_ns() - started) / 1e6}
-    with _socket(mesh, job) as socket:
-        for message in _messages(socket):
-            if (stamp := message.get("stage", "")).isdigit():
-                seen["engine"] = (int(stamp) - started) / 1e6
-    seen["run"] = feed.started_ms(job) - started / 1e6
+    answered = time.time_ns()
+    run, engine = feed.run_ms(job)
+    seen = {
+        name: at - started / 1e6
+        for name, at in (("answered", answered / 1e6), ("run", run), ("engine", engine))
+    }
     done = mesh.wait(job, "completed")
     for name, word in (("stored", "created_at"), ("claimed", "started_at")):
         seen[name] = datetime.fromisoformat(done[word]).timestamp() * 1e3 - started / 1e6

@@ -11,8 +11,10 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable
+from functools import lru_cache
 
 
+@lru_cache(maxsize=16)
 def key_id(secret: bytes) -> str:
     """Return the public name of a key: 8 hex digits that tell nothing of the key itself."""
     return hashlib.sha256(b"key id\0" + secret).hexdigest()[:8]

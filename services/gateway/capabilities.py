@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +15,9 @@ from maquette.runtime.errors import MaquetteError
 from services.gateway.backends import Backends, call
 
 _STORAGE = "storage"
-_FRESH_SECONDS = 1.0
+_PERIOD_SECONDS = 1.0
+# Longer than the period: who follows is never kept waiting.
+_FRESH_SECONDS = 2.0
 _STALE_SECONDS = 60.0
 
 
@@ -79,7 +82,7 @@ class Capabilities:
 
 
 class NodeDirectory:
-    """Asks `jobs` for its nodes, at most once a second."""
+    """Asks `jobs` for its nodes once a second, so that no request waits for the answer."""
 
     def __init__(self, backends: Backends, clock: Clock) -> None:
         self._backends = backends
@@ -87,6 +90,14 @@ class NodeDirectory:
         self._known: Capabilities | None = None
         self._read_at = float("-inf")
         self._lock = asyncio.Lock()
+
+    async def follow(self) -> None:
+        """Ask for ever."""
+        while True:
+            with suppress(MaquetteError):
+                async with self._lock:
+                    await self._refresh()
+            await asyncio.sleep(_PERIOD_SECONDS)
 
     async def capabilities(self) -> Capabilities:
         """Return what live nodes can do; a minute-old answer where `jobs` is away."""
@@ -96,13 +107,16 @@ class NodeDirectory:
             if self._known is not None and self._age() < _FRESH_SECONDS:
                 return self._known
             try:
-                self._known = Capabilities(tuple(await self._ask()))
+                return await self._refresh()
             except MaquetteError:
                 if self._known is None or self._age() > _STALE_SECONDS:
                     raise
                 return self._known
-            self._read_at = self._clock.monotonic()
-            return self._known
+
+    async def _refresh(self) -> Capabilities:
+        known = self._known = Capabilities(tuple(await self._ask()))
+        self._read_at = self._clock.monotonic()
+        return known
 
     def _age(self) -> float:
         return self._clock.monotonic() - self._read_at

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from maquette.api.dialects.aigc.v1 import (
     files_pb2_grpc,
@@ -69,12 +70,13 @@ async def build(context: ServiceContext) -> AsyncIterator[None]:
             )
         )
         feed = Feed(backends, Mirror(kept_jobs=limits.kept_jobs, kept_events=limits.kept_events))
-        await stack.enter_async_context(_running(feed, context))
+        await stack.enter_async_context(_running(feed.run(), context))
         authenticator: Authenticator = OpenAuthenticator()
         inspector: ImageInspector = SandboxInspector(pool, limits)
         storage = ByteClient(settings, settings.bytes_address(), privileged=True)
         ingestor = Ingestor(storage, inspector, settings.tmp_dir, limits, context.ids)
         parts = _dialect_parts(context, backends, feed, ingestor)
+        await stack.enter_async_context(_running(parts.nodes.follow(), context))
         await stack.enter_async_context(_grpc(context, parts, authenticator))
         edge = EdgeParts(
             backends, storage, feed, ingestor, authenticator, context.clock, settings.base_url, limits
@@ -110,13 +112,13 @@ def _dialect_parts(context: ServiceContext, backends: Backends, feed: Feed, inge
 
 
 @asynccontextmanager
-async def _running(feed: Feed, context: ServiceContext) -> AsyncIterator[None]:
-    """Follow the feed in the background; the service ends if that ever fails."""
-    task = asyncio.create_task(feed.run())
+async def _running(work: Coroutine[Any, Any, None], context: ServiceContext) -> AsyncIterator[None]:
+    """Follow others in the background; the service ends if that ever fails."""
+    task = asyncio.create_task(work)
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
-            context.log.error("feed failed", exc_info=task.exception())
+            context.log.error("following failed", exc_info=task.exception())
             context.stopping.set()
 
     task.add_done_callback(ended)

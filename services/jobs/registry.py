@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from maquette.api.capability.v1 import capability_pb2
@@ -32,6 +32,8 @@ class LiveNode:
 
     node: jobs_pb2.Node
     heard: float
+    engines: Mapping[str, EngineView] = field(default_factory=dict)
+    """By id, as the node told them last."""
     commands: asyncio.Queue[jobs_pb2.AnnounceResponse] = field(default_factory=lambda: asyncio.Queue(64))
     streams: int = 0
     """Announce streams that speak for it; a reconnecting node has two for a moment."""
@@ -70,12 +72,17 @@ class NodeRegistry:
         live = self._nodes.get(node.id)
         if live is None:
             live = self._nodes[node.id] = LiveNode(node, self._clock.monotonic())
+        # A node also tells that it has begun what we sent it: nobody need look for work because of that.
+        news = live.streams <= 0 or not self._trusted(live) or _offer(node) != _offer(live.node)
+        before = _free_slots(live)
         live.node = node
+        live.engines = {engine.id: _engine_view(engine) for engine in node.engines}
         live.heard = self._clock.monotonic()
         live.foreign = 0 if self.alone else max(0, node.busy - live.running)
         live.remote_foreign = 0 if self.alone else max(0, node.remote_busy - live.remote_running)
         live.suspect_since = None
-        self._on_change(live.features)
+        if news or any(now > then for now, then in zip(_free_slots(live), before, strict=True)):
+            self._on_change(live.features)
         return live
 
     def withdraw(self, live: LiveNode) -> None:
@@ -119,11 +126,11 @@ class NodeRegistry:
         return [
             _view(live, busy=now < live.full_until)
             for live in self._nodes.values()
-            if live.streams > 0
-            and now - live.heard <= self._silence
-            and not live.node.draining
-            and live.suspect_since is None
+            if live.streams > 0 and not live.node.draining and self._trusted(live)
         ]
+
+    def _trusted(self, live: LiveNode) -> bool:
+        return live.suspect_since is None and self._clock.monotonic() - live.heard <= self._silence
 
     def reserve(self, placement: Placement) -> Callable[[], None]:
         """Take a slot and the video memory of a placement; return how to give them back."""
@@ -163,9 +170,24 @@ class NodeRegistry:
             live.commands.put_nowait(command)
 
 
-def _view(live: LiveNode, *, busy: bool) -> NodeView:
+def _offer(node: jobs_pb2.Node) -> jobs_pb2.Node:
+    """Return what a node says of itself but how busy it is."""
+    offer = jobs_pb2.Node()
+    offer.CopyFrom(node)
+    offer.ClearField("busy")
+    offer.ClearField("remote_busy")
+    return offer
+
+
+def _free_slots(live: LiveNode) -> tuple[int, int]:
+    """Return how many tasks of engines here, and of remote ones, fit."""
     node = live.node
-    engines = {engine.id: _engine_view(engine) for engine in node.engines}
+    here = max(1, node.slots) - live.running - live.foreign
+    return here, node.remote_slots - live.remote_running - live.remote_foreign
+
+
+def _view(live: LiveNode, *, busy: bool) -> NodeView:
+    node, engines = live.node, live.engines
     resident = _residents(live, engines.values())
     devices = tuple(
         DeviceView(

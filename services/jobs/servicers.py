@@ -134,7 +134,6 @@ class NodeServicer(jobs_pb2_grpc.NodeServiceServicer):
         live = self._take(first.node)
         live.streams += 1
         get_logger().info("node came", node=live.node.id, capability=live.node.capability)
-        self._registry.announce(first.node)
         reading = asyncio.create_task(self._read(requests, live))
         stopping = asyncio.create_task(self._stopping.wait())
         try:

@@ -20,7 +20,9 @@ from services.jobs.states import State
 # tasks and such whose lease ran out, and gives each a fresh token; rows that another replica is
 # looking at are passed over. The database's clock alone decides when a lease is over.
 # Order: priority, then turns between accounts, then age. A job whose other tasks run at a living
-# replica is left to that one, so that its events have one source.
+# replica is left to that one, so that its events have one source. The candidates are looked up by an array
+# of ids, and what they must be still is told by CASE, which matches no partial index: else a plan could begin
+# with all tasks that wait or all open jobs.
 # $1 replica · $2 features · $3 "feature/engine" with room now · $4 "feature/engine" on any node
 # $5 accounts, served longest ago first · $6 most tasks · $7 lease, seconds · $8 budget of node losses
 # $9 replica's silence, seconds · $10 features whose best engine has room now
@@ -60,8 +62,9 @@ WITH RECURSIVE waiting(account_id) AS (
       FROM ordered o
       JOIN ledger.task t ON t.id = o.id
       JOIN ledger.job j ON j.id = t.job_id
-     WHERE ((t.state = 'QUEUED' AND t.waiting_on = 0) OR (t.state = 'RUNNING' AND t.lease_until < now()))
-       AND j.state IN ('QUEUED', 'RUNNING') AND j.deadline > now()
+     WHERE t.id = ANY (ARRAY (SELECT id FROM candidate))
+       AND CASE t.state WHEN 'QUEUED' THEN t.waiting_on = 0 WHEN 'RUNNING' THEN t.lease_until < now() END
+       AND CASE WHEN j.state IN ('QUEUED', 'RUNNING') THEN j.deadline > now() END
        AND (j.dispatcher IS NULL OR j.dispatcher = $1 OR o.expired OR NOT EXISTS (
             SELECT 1 FROM ledger.dispatcher d WHERE d.id = j.dispatcher
                AND d.heartbeat_at > now() - make_interval(secs => $9)))

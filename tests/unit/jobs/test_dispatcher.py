@@ -95,7 +95,35 @@ async def test_a_delay_keeps_what_it_was_told_of(house: Any) -> None:
     assert await claims.next() == ["mesh"]
 
 
-async def test_a_node_that_tells_its_state_is_looked_for_alone(house: Any) -> None:
+async def test_a_node_with_news_is_looked_for_alone(house: Any) -> None:
     _dispatcher, registry, claims = house
+    registry.announce(_node("rigging", "rig", "skin"))
+    assert await claims.next() == ["rig", "skin"]
+
+
+async def test_a_node_that_has_begun_its_task_is_not_looked_for(house: Any) -> None:
+    dispatcher, registry, claims = house
+    begun = _node("rigging", "rig")
+    begun.busy = 1
+    registry.announce(begun)
+    dispatcher.wake(features={"mesh"})
+    assert await claims.next() == ["mesh"]
+
+
+async def test_a_node_is_looked_for_when_another_replica_s_task_ends_there(house: Any) -> None:
+    dispatcher, registry, claims = house
+    registry.alone = False
+    taken = _node("rigging", "rig")
+    taken.busy = 1
+    registry.announce(taken)
+    dispatcher.wake(features={"mesh"})
+    assert await claims.next() == ["mesh"]
+    registry.announce(_node("rigging", "rig"))
+    assert await claims.next() == ["rig"]
+
+
+async def test_a_node_that_comes_again_is_looked_for(house: Any) -> None:
+    _dispatcher, registry, claims = house
+    registry.suspect("rigging")
     registry.announce(_node("rigging", "rig"))
     assert await claims.next() == ["rig"]
