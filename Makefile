@@ -1,6 +1,6 @@
 # `make demo` makes the character of a picture move; `make test` sets up and passes every test.
 .DEFAULT_GOAL := help
-.PHONY: help demo up fbx test lint fmt protos baseline docs pictures bench chaos quality licences clean setup setup-dev
+.PHONY: help demo up fbx test lint fmt protos baseline docs pictures bench chaos quality licences clean setup setup-fbx setup-dev
 MAKEFLAGS += --no-print-directory
 
 MAQUETTE := .venv/bin/maquette
@@ -14,7 +14,7 @@ TESTS ?=
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-demo: setup ## Make the character of a sample picture, or of IMAGE=photo.jpg, move: out/
+demo: setup-fbx ## Make the character of a sample picture, or of IMAGE=photo.jpg, move: out/
 	@$(MAQUETTE) demo $(if $(PORT),--port $(PORT)) $(if $(DATA),--data "$(DATA)") $(if $(IMAGE),"$(IMAGE)")
 
 up: setup ## Run the mesh on http://localhost:7842 until Ctrl-C (PORT= BIND= DATA=)
@@ -44,7 +44,7 @@ bench: setup-dev ## Measure speed against peers and limits of this machine
 
 chaos: setup-dev ## Kill and pause things for longer than `make test` does
 	@MAQUETTE_CHAOS_SCALE=4 MAQUETTE_CHAOS_FIGURES=quality/chaos.json $(PYTHON) -m pytest tests/chaos
-	@$(PYTHON) tests/chaos/radosgw.py $(PYTHON) -m pytest tests/contract/storage -k real || [ $$? -eq 77 ]
+	@$(PYTHON) tests/chaos/radosgw.py $(PYTHON) -m pytest tests/contract/storage tests/e2e/test_bucket.py -k real || [ $$? -eq 77 ]
 
 quality: setup-dev ## Measure the quality of what the engines make
 	@$(PYTHON) -m quality
@@ -66,6 +66,10 @@ clean: ## Remove what was built; models in out/ and the data folder stay
 
 setup:
 	@scripts/setup.sh run
+
+# What the demo likes to have and can do without.
+setup-fbx: setup
+	@$(MAQUETTE) fbx --optional
 
 setup-dev:
 	@scripts/setup.sh dev

@@ -47,8 +47,8 @@ _INSIDE = """
 
 `protos/third_party` holds files of googleapis, Apache-2.0.
 
-`workers/blender` is a program of its own, GPL-3.0-or-later; `make fbx` installs Blender (`bpy`,
-GPL-3.0-or-later) for it and for nothing else.
+`workers/blender` is a program of its own, GPL-3.0-or-later; `make fbx`, `make demo` or the first job that
+wants FBX installs Blender (`bpy`, GPL-3.0-or-later) for it and for nothing else.
 """
 _TROVE = "License :: OSI Approved :: "
 

@@ -83,6 +83,21 @@ def demo(image: Path | None, out: Path, port: int | None, data_dir: Path | None)
 
 
 @main.command()
+@click.option("--optional", is_flag=True, help="Where it cannot be had, say why and go on.")
+def fbx(optional: bool) -> None:
+    """Install Blender as a Python module (about 1 GB) where it is not there: FBX in and out."""
+    from maquette.cli.fbx import install_fbx
+
+    missing = install_fbx(running.settings_with().fbx)
+    if missing and not optional:
+        screen.fail(missing)
+    if missing:
+        screen.console.print(f"[yellow]No FBX files:[/yellow] {missing}", soft_wrap=True)
+    elif not optional:
+        screen.console.print("Blender is installed.")
+
+
+@main.command()
 @click.argument("images", metavar="IMAGE...", type=_PICTURE, nargs=-1, required=True)
 @click.option(
     "-o",

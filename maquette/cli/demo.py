@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from maquette.cli import running, screen
-from maquette.cli.client import Client, ClientError, Generation, OnProgress, Progress
-from maquette.cli.saving import save
+from maquette.cli.client import Client, ClientError, OnProgress, Progress
+from maquette.geometry.codecs import encode, read_mesh
+from maquette.geometry.errors import MeshError
 from maquette.runtime.settings import Settings
 from maquette.runtime.supervisor.lock import data_folder_is_free
 
@@ -53,17 +54,18 @@ def _make(settings: Settings, picture: Path, out: Path) -> tuple[dict[str, Any],
             # Our own links name the public address: here they are fetched where the mesh listens.
             client.fetch(link.removeprefix(settings.base_url), out / name)
             saved.append(out / name)
-        saved.append(_save_obj(client, picture, out))
+        saved.append(_save_obj(out / "model.glb"))
     return done, saved
 
 
-def _save_obj(client: Client, picture: Path, out: Path) -> Path:
-    """Make the same mesh as OBJ, with material and texture beside it."""
-    with screen.progress_bar(f"{picture.name} → OBJ") as told:
-        result = client.generate(picture, Generation(output_format="obj"), told)
-    # The picture of the GLB shows it already.
-    save(client, result, out / "model.obj", without=("thumbnail",))
-    return out / "model.obj"
+def _save_obj(model: Path) -> Path:
+    """Write the same mesh as OBJ, with material and texture beside it. Raises ClientError."""
+    try:
+        for file in encode(read_mesh(model), "obj", model.stem):
+            (model.parent / file.name).write_bytes(file.data)
+    except MeshError as error:
+        raise ClientError(f"{model} cannot be written as OBJ: {error}") from error
+    return model.with_suffix(".obj")
 
 
 def _wait_for_nodes(client: Client) -> None:

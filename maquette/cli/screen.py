@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,23 @@ def progress_bar(title: str) -> Iterator[OnProgress]:
         bar.update(task, completed=1.0, stage="done", left="")
 
 
+@contextmanager
+def passing_text() -> Iterator[Callable[[str], None]]:
+    """Show what is told last; where there is no terminal, what is told first."""
+    with console.status("") as status:
+        told = False
+
+        def tell(text: str) -> None:
+            nonlocal told
+            if console.is_terminal:
+                status.update(Text(text))
+            elif not told:
+                console.print(text, soft_wrap=True)
+            told = True
+
+        yield tell
+
+
 def _line_by_line(title: str) -> OnProgress:
     last = ""
 
@@ -137,7 +154,8 @@ def _line_by_line(title: str) -> OnProgress:
         if progress.stage != last:
             last = progress.stage
             left = time_left(progress.eta)
-            console.print(f"{title}: {progress.fraction:4.0%} {progress.stage}{f', {left}' if left else ''}")
+            ends = f", {left}" if left else ""
+            console.print(f"{title}: {progress.fraction:4.0%} {progress.stage}{ends}", soft_wrap=True)
 
     return told
 

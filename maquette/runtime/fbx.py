@@ -23,7 +23,7 @@ import grpc
 from maquette.api.capability.v1 import capability_pb2 as pb
 from maquette.runtime.capability.node import Node
 from maquette.runtime.capability.serve import serve_capability
-from maquette.runtime.errors import MaquetteError, error_for
+from maquette.runtime.errors import error_for
 from maquette.runtime.remote.engine import RemoteEngine
 from maquette.runtime.sandbox.spec import Step, code_root
 from maquette.runtime.service import ServiceContext
@@ -132,6 +132,17 @@ class FbxInstallation:
 
         Raises MODEL_NOT_AVAILABLE with the reason and the line to run when it cannot be installed.
         """
+        if failure := await self.install(tell):
+            raise error_for("MODEL_NOT_AVAILABLE", not_installed(failure))
+        tell("Blender is installed; the workers take it up")
+        self._look.set()
+        await self._used.wait()
+
+    async def install(self, tell: Callable[[str], None]) -> str:
+        """Install Blender, or wait for whoever does. Returns why it cannot be had; empty when it is there.
+
+        Being cancelled does not stop what others wait for too: see :meth:`stop`.
+        """
         began = time.monotonic()
         if self._task is None or (self._task.done() and not self._in_use):
             self._task = asyncio.create_task(self._install(), name="install Blender")
@@ -140,11 +151,7 @@ class FbxInstallation:
             seconds = round(time.monotonic() - began)
             tell(f"Installing Blender for FBX, once (about 1 GB), {seconds} s so far")
             await asyncio.wait(waits, timeout=_TELL_SECONDS)
-        if failure := self._task.result():
-            raise _unavailable(failure)
-        tell("Blender is installed; the workers take it up")
-        self._look.set()
-        await self._used.wait()
+        return self._task.result()
 
     async def watch(self, renew: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Renew the workers when Blender has come, and when whether it can come has changed."""
@@ -262,8 +269,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def _unavailable(failure: str) -> MaquetteError:
-    return error_for(
-        "MODEL_NOT_AVAILABLE",
-        f"FBX needs Blender, which could not be installed: {failure}. Install it with: {_LINE}.",
-    )
+def not_installed(failure: str) -> str:
+    """Say that Blender could not be installed, why, and the line that does it."""
+    return f"FBX needs Blender, which could not be installed: {failure}. Install it with: {_LINE}."

@@ -7,13 +7,14 @@ an answer is never older than the last event that reached us.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import grpc
 from prometheus_client import Counter, Gauge
 
 from maquette.api.jobs.v1 import jobs_pb2
-from maquette.runtime.errors import NotFound
+from maquette.runtime.errors import DeadlineExceeded, NotFound, Unavailable
 from maquette.runtime.telemetry import get_logger
 from services.gateway.backends import CALL_SECONDS, Backends, JobsBackend, call
 from services.gateway.mirror import Entry, Mirror
@@ -56,20 +57,30 @@ class Feed:
                 return entry
         _FROM_JOBS.inc()
         key = jobs_pb2.JobKey(account_id=account_id, public=jobs_pb2.JobKey.PublicId(id=any_id))
+        return await self._ask(key, any_id)
+
+    def note(self, job: jobs_pb2.Job) -> Entry:
+        """Take in a job that a call just returned, so that the next read sees it."""
+        return self._mirror.note(job)
+
+    async def renew(self, job: jobs_pb2.Job) -> None:
+        """Forget a job that a call just changed without telling its new state, and ask for that.
+
+        Known, it keeps out the events from before the call that may still be on their way to us.
+        """
+        self._mirror.apply(jobs_pb2.JobEvent(type=jobs_pb2.EVENT_TYPE_DELETED, job=job))
+        key = jobs_pb2.JobKey(account_id=job.account_id, id=job.id)
+        # Who reads the job next asks again: what was changed is not taken back because of this.
+        with contextlib.suppress(NotFound, Unavailable, DeadlineExceeded):
+            await self._ask(key, job.id)
+
+    async def _ask(self, key: jobs_pb2.JobKey, any_id: str) -> Entry:
         jobs = self._backends.jobs
         try:
             response = await call(jobs.jobs.GetJob, jobs_pb2.GetJobRequest(key=key), jobs.channel, safe=True)
         except NotFound as error:
             raise NotFound(f"There is no job {any_id}.") from error
         return self._mirror.note(response.job)
-
-    def note(self, job: jobs_pb2.Job) -> Entry:
-        """Take in a job that a call just returned, so that the next read sees it."""
-        return self._mirror.note(job)
-
-    def stale(self, job: jobs_pb2.Job) -> None:
-        """Forget a job that a call just changed without telling its new state."""
-        self._mirror.apply(jobs_pb2.JobEvent(type=jobs_pb2.EVENT_TYPE_DELETED, job=job))
 
     def leave(self) -> None:
         """End every watch: this gateway goes, and each watcher may come back to another."""

@@ -56,7 +56,7 @@ class Doors:
         self, query: str, *values: object, role: Literal["jobs", "storage"] = "jobs"
     ) -> list[asyncpg.Record]:
         """Ask the ledger's tables (or those of role ``storage``) over a connection of its own."""
-        connection = await asyncpg.connect(self.mesh.settings.dsn(role), timeout=5)
+        connection = await asyncpg.connect(self.mesh.settings.dsn(role), timeout=30)
         try:
             rows: list[asyncpg.Record] = await connection.fetch(query, *values)
             return rows
@@ -76,7 +76,7 @@ class Doors:
         """Return the nodes that `jobs` knows, by the names of their processes."""
         settings = self.mesh.settings
         names = {settings.address("meshgen"): NODES[0], settings.socket(NODES[1]): NODES[1]}
-        answer = await self.nodes.ListNodes(jobs_pb2.ListNodesRequest(), timeout=5, wait_for_ready=True)
+        answer = await self.nodes.ListNodes(jobs_pb2.ListNodesRequest(), timeout=30, wait_for_ready=True)
         return {names[node.address]: node for node in answer.nodes if node.address in names}
 
     async def at_rest(self) -> bool:
@@ -98,7 +98,7 @@ async def open_doors(mesh: RunningMesh) -> AsyncIterator[Doors]:
     async with (
         open_channel(settings, settings.address("jobs"), privileged=True) as jobs,
         open_channel(settings, settings.address("storage"), privileged=True) as storage,
-        httpx.AsyncClient(base_url=mesh.url, timeout=20.0, trust_env=False) as http,
+        httpx.AsyncClient(base_url=mesh.url, timeout=60.0, trust_env=False) as http,
     ):
         # The stubs' types know synchronous channels only.
         job_stub: Any = jobs_pb2_grpc.JobServiceStub(jobs)
@@ -107,7 +107,7 @@ async def open_doors(mesh: RunningMesh) -> AsyncIterator[Doors]:
         yield Doors(mesh, job_stub, node_stub, storage_stub, http)
 
 
-async def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+async def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """Return the first true value of a condition, which may be awaitable."""
     end = time.monotonic() + seconds
     while True:

@@ -17,7 +17,7 @@ from tests.support.mesh import RunningMesh, running_mesh
 
 ANIMATIONS = "/v1/animations"
 SPARE = "animation-2"
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")

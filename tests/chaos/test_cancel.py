@@ -14,7 +14,7 @@ import pytest
 from maquette.api.jobs.v1 import jobs_pb2
 from tests.chaos.doors import NODES, Doors, until
 from tests.chaos.invariants import check, wait_until_ended
-from tests.chaos.scale import SCALE, chance, record
+from tests.chaos.scale import SCALE, chance, record, within
 from tests.chaos.submitting import cancel, key_of, read_job, submit
 
 _RACES = 200
@@ -55,17 +55,17 @@ async def test_the_child_of_a_cancelled_job_is_at_rest_or_gone_within_twelve_sec
     assert (await cancel(doors, job_id)).state == jobs_pb2.STATE_CANCELLED
     cancelled = time.monotonic()
     if feature == "test_stubborn":
-        await until(lambda: not all(map(_lives, children)), "the child to be gone", _KILL_SECONDS)
+        await until(lambda: not all(map(_lives, children)), "the child to be gone", within(_KILL_SECONDS))
 
     async def free() -> bool:
         node = (await doors.announced()).get(host)
         return node is not None and node.busy == 0
 
-    await until(free, "the slot to be free", _KILL_SECONDS)
+    await until(free, "the slot to be free", within(_KILL_SECONDS))
     seconds = time.monotonic() - cancelled
     assert await check(doors, [job_id]) == {"CANCELLED": 1}
     record(f"cancelled while running, {feature}", seconds_until_child_rests=round(seconds, 2))
-    assert seconds <= _KILL_SECONDS
+    assert seconds <= within(_KILL_SECONDS)
 
 
 async def _host(doors: Doors) -> str | None:

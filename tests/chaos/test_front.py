@@ -60,14 +60,14 @@ async def test_an_upload_broken_off_leaves_no_row_and_no_file(doors: Doors, vict
     rows, files = await _rows(doors), set(_files(doors))
     sockets = [_half_an_upload(doors, number) for number in range(4)]
     try:
-        await until(lambda: set(_files(doors)) - files, "the bytes to arrive", 15)
+        await until(lambda: set(_files(doors)) - files, "the bytes to arrive")
         if victim != "client":
             doors.mesh.kill(victim)
     finally:
         for connection in sockets:
             connection.close()
     await until(doors.all_ready, "the mesh to be ready", 60)
-    await until(lambda: not set(_files(doors)) - files, "what was broken off to be gone", 30)
+    await until(lambda: not set(_files(doors)) - files, "what was broken off to be gone")
     assert await _rows(doors) == rows
 
 
@@ -80,7 +80,7 @@ def _half_an_upload(doors: Doors, number: int) -> socket.socket:
     )
     body = png(number, side=1024)[: 3 << 20]
     assert len(body) == 3 << 20
-    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
     connection.sendall(
         f"POST /api/v1/file-upload/image HTTP/1.1\r\nHost: localhost:{port}\r\n"
         f"Content-Type: multipart/form-data; boundary=edge\r\nContent-Length: {6 << 20}\r\n\r\n".encode()

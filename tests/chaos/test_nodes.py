@@ -15,7 +15,7 @@ from maquette.api.jobs.v1 import jobs_pb2
 from tests.chaos.doors import LEASE_SECONDS, NODES, Doors, until
 from tests.chaos.engines import bytes_for
 from tests.chaos.invariants import check, last_success, states, wait_until_ended
-from tests.chaos.scale import SCALE, chance, record
+from tests.chaos.scale import SCALE, chance, record, within
 from tests.chaos.submitting import again, read_job, submit
 
 _JOBS = 200
@@ -54,7 +54,7 @@ async def test_no_job_is_lost_or_done_twice_while_nodes_are_killed_every_second(
         kills=killer.kills,
         last_success_after_last_kill_leases=round(late, 2),
     )
-    assert late <= 3.0
+    assert late <= within(3.0)
 
 
 class _Killer:
@@ -129,11 +129,11 @@ async def test_a_paused_node_is_refused_with_lease_lost_and_publishes_nothing(
     async def refused() -> bool:
         return await _refused(doors) > refused_before
 
-    await until(refused, "the zombie to be refused", 20)
-    await wait_until_ended(doors, [job_id], 30)
+    await until(refused, "the zombie to be refused")
+    await wait_until_ended(doors, [job_id])
     assert "LEASE_LOST" in doors.mesh.log("jobs")
     done = await read_job(doors, job_id)
-    await until(doors.at_rest, "the zombie to be at rest", 30)
+    await until(doors.at_rest, "the zombie to be at rest")
     assert await check(doors, [job_id]) == {"SUCCEEDED": 1}
     after = await read_job(doors, job_id)
     assert (after.seq, after.attempt, after.result) == (done.seq, done.attempt, done.result)
@@ -151,12 +151,12 @@ async def test_a_node_that_comes_back_after_its_job_was_done_elsewhere_changes_n
     zombie = await until(lambda: _host(doors), "a node to work on the job")
     doors.mesh.kill(zombie, signal.SIGSTOP)
     try:
-        await wait_until_ended(doors, [job_id], 30)
+        await wait_until_ended(doors, [job_id])
         done = await read_job(doors, job_id)
     finally:
         doors.mesh.kill(zombie, signal.SIGCONT)
     assert done.state == jobs_pb2.STATE_SUCCEEDED
-    assert done.attempt == 2
-    await until(doors.at_rest, "the zombie to be at rest", 30)
+    assert done.attempt >= 2
+    await until(doors.at_rest, "the zombie to be at rest")
     assert await check(doors, [job_id], contents={job_id: bytes_for(5)}) == {"SUCCEEDED": 1}
     assert await read_job(doors, job_id) == done

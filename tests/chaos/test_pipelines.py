@@ -5,28 +5,32 @@ again, nothing is published twice; and cancelling in any phase ends it there.
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
-from PIL import Image
 
-from maquette.api.storage.v1 import storage_pb2
 from maquette.runtime.supervisor.process import ProcessSpec
 from tests.chaos.doors import Doors, open_doors, until
 from tests.chaos.pipeline_node import BROKEN_MOTION, ENGINES, FEATURES, UNRIGGABLE_HEIGHT
+from tests.chaos.pipelines import (
+    RAN_AGAIN,
+    STEPS,
+    VICTIMS,
+    Follower,
+    check_reads,
+    check_steps,
+    check_trace,
+)
 from tests.chaos.scale import SCALE, chance, record
 from tests.support.mesh import RunningMesh, running_mesh
 
 pytestmark = pytest.mark.timeout(400)
 
-VICTIMS = ("meshgen", "rigging", "animation", "jobs", "storage", "gateway")
 PHASES = {
     "mesh": "Generating 3D model",
     "upload": "Uploading model|Model uploaded",
@@ -45,17 +49,7 @@ PAIRS = [
     ("animation", "last animation"),
 ]
 """Each service once and each phase once; a larger scale takes all pairs."""
-STEPS = [
-    "mesh", "publish", "rig", "publish_rig", "anim_106", "publish_anim_106", "anim_30", "publish_anim_30",
-]  # fmt: skip
-_TASKS = "SELECT * FROM ledger.task WHERE job_id = $1 ORDER BY ordinal"
 _OPEN = "SELECT 1 FROM ledger.task WHERE job_id = $1 AND state IN ('QUEUED', 'RUNNING')"
-# Claims of a task after it had ended: finished work that was done again.
-_AGAIN = """SELECT e.task FROM ledger.job_event e
-      JOIN ledger.task t ON t.job_id = e.job_id AND t.name = e.task
-     WHERE e.job_id = $1 AND e.type = 'STARTED' AND e.created_at > t.ended_at"""
-_FILES = "SELECT task, role, ordinal, digest, meta FROM ledger.artifact WHERE job_id = $1"
-_KEYS = "SELECT task_id, key FROM assets.publication WHERE task_id = ANY ($1)"
 
 
 def _with_steps(row: ProcessSpec) -> ProcessSpec:
@@ -92,118 +86,6 @@ async def _complete(doors: Doors) -> bool:
     return {*FEATURES, "publish"} <= found
 
 
-def _picture() -> bytes:
-    image = Image.new("RGBA", (160, 200))
-    image.paste((40, 90, 200, 255), (60, 20, 100, 180))
-    out = io.BytesIO()
-    image.save(out, "PNG")
-    return out.getvalue()
-
-
-@dataclass
-class Follower:
-    """A client of the dialect that comes back after every failure."""
-
-    http: httpx.AsyncClient
-    job_id: str = ""
-    trace: list[tuple[str, int, str]] = field(default_factory=list)
-    last: dict[str, Any] = field(default_factory=dict)
-
-    async def start(self, **form: str) -> str:
-        """Submit, once, whatever happens to the answer."""
-        fields = {"animation_ids": "106,30", "skip_confirmation": "true", **form}
-        headers = {"idempotency-key": f"pipeline-{id(self)}-{form}"}
-
-        async def post() -> str:
-            try:
-                answer = await self.http.post(
-                    "/animate/image", files={"file": ("p.png", _picture())}, data=fields, headers=headers
-                )
-            except httpx.HTTPError:
-                return ""
-            assert answer.status_code in (200, 502, 503, 504), answer.text
-            return str(answer.json()["job_id"]) if answer.status_code == 200 else ""
-
-        self.job_id = await until(post, "the job to be taken", 60.0)
-        return self.job_id
-
-    async def poll(self) -> dict[str, Any]:
-        """Return the status; the last one known while nobody answers."""
-        try:
-            answer = await self.http.get(f"/status/{self.job_id}")
-        except httpx.HTTPError:
-            return self.last
-        if answer.status_code != 200:
-            assert answer.status_code in (502, 503, 504), answer.text
-            return self.last
-        self.last = answer.json()
-        self.trace.append((self.last["status"], self.last["progress"], self.last["message"]))
-        return self.last
-
-    async def reach(self, words: str) -> bool:
-        """Wait for a message with one of the words; tell whether it came before the end."""
-
-        async def there() -> str:
-            body = await self.poll()
-            if any(word in body.get("message", "") for word in words.split("|")):
-                return "there"
-            return "ended" if body.get("status") in ("completed", "failed") else ""
-
-        return bool(await until(there, words, 120.0) == "there")
-
-    async def end(self) -> dict[str, Any]:
-        """Wait for the end."""
-
-        async def ended() -> dict[str, Any] | None:
-            body = await self.poll()
-            return body if body.get("status") in ("completed", "failed") else None
-
-        result: dict[str, Any] = await until(ended, f"{self.job_id} to end", 180.0)
-        return result
-
-
-async def _check(doors: Doors, job_id: str, steps: list[str]) -> None:
-    """Assert that every step succeeded once, from the one result before it, and was published once."""
-    key = UUID(job_id)
-    tasks = {row["name"]: row for row in await doors.sql(_TASKS, key)}
-    assert [name for name, row in tasks.items() if row["state"] == "SUCCEEDED"] == steps
-    assert not await doors.sql(_AGAIN, key), "a finished step ran again"
-    files = {(row["task"], row["role"], row["ordinal"]): row for row in await doors.sql(_FILES, key)}
-    published = [name for name in steps if name.startswith("publish")]
-    rows = await doors.sql(_KEYS, [str(tasks[name]["id"]) for name in tasks], role="storage")
-    assert sorted(str(row["task_id"]) for row in rows) == sorted(str(tasks[name]["id"]) for name in published)
-    for name in published:
-        [own] = [row["key"] for row in rows if row["task_id"] == str(tasks[name]["id"])]
-        told = json.loads(files[name, "published", 0]["meta"])["published"]
-        assert told["key"] == own
-    # Each step read exactly what the ledger says the step before it made.
-    model = files["mesh", "mesh", 0]["digest"]
-    assert files["publish", "published", 0]["digest"] == model
-    reads = {
-        "rig": model,
-        **{name: files["rig", "mesh", 0]["digest"] for name in steps if name[:5] == "anim_"},
-    }
-    for name, digest in reads.items():
-        if name in steps:
-            assert digest in (await _content(doors, files[name, "mesh", 0]["digest"]))["reads"], name
-
-
-async def _content(doors: Doors, digest: str) -> dict[str, Any]:
-    data = b""
-    async for part in doors.storage.ReadBlob(
-        storage_pb2.ReadBlobRequest(digest=digest), timeout=30, wait_for_ready=True
-    ):
-        data += part.chunk
-    found: dict[str, Any] = json.loads(data)
-    return found
-
-
-def _check_trace(trace: list[tuple[str, int, str]]) -> None:
-    shown = [progress for _, progress, _ in trace]
-    assert shown == sorted(shown), trace
-    assert "queued" not in [status for status, progress, _ in trace if progress]
-
-
 @pytest.mark.parametrize(
     ("victim", "phase"),
     PAIRS if SCALE == 1 else [(victim, phase) for victim in VICTIMS for phase in PHASES],
@@ -217,8 +99,9 @@ async def test_a_job_outlives_whoever_is_killed_in_any_phase(doors: Doors, victi
         done = await follower.end()
         assert done["status"] == "completed", done
         assert [move["action_id"] for move in done["result"]["animation_urls"]] == [106, 30]
-        _check_trace(follower.trace)
-        await _check(doors, follower.job_id, STEPS)
+        check_trace(follower.trace)
+        await check_steps(doors, follower.job_id, STEPS)
+        await check_reads(doors, follower.job_id, STEPS)
         for link in (done["result"]["model_url"], done["result"]["s3_direct_url"]):
             path = link.partition(str(doors.mesh.settings.port))[2]
             await until(lambda path=path: _opens(doors, path), f"{path} to open", 60.0)
@@ -231,6 +114,7 @@ async def _opens(doors: Doors, path: str) -> bool:
         return False
 
 
+@pytest.mark.timeout(400 * SCALE)
 async def test_jobs_end_while_everybody_is_killed_in_turn(doors: Doors) -> None:
     """Several jobs at once, some of which fail softly, under kills at random moments."""
     random = chance("pipelines")
@@ -264,7 +148,8 @@ async def test_jobs_end_while_everybody_is_killed_in_turn(doors: Doors) -> None:
         if number % 4 == 2:
             assert [move["action_id"] for move in result["animation_urls"]] == [106]
             assert f"Animation {BROKEN_MOTION} failed: the motion is broken" in result["warnings"]
-        await _check(doors, followers[number].job_id, steps[number % 4])
+        await check_steps(doors, followers[number].job_id, steps[number % 4])
+        await check_reads(doors, followers[number].job_id, steps[number % 4])
     record("pipelines survive kills", jobs=len(followers), kills=kills)
 
 
@@ -282,7 +167,7 @@ async def test_a_job_is_cancelled_in_any_phase(doors: Doors, phase: str) -> None
     assert ended["message"] == "Job was cancelled"
     assert not await doors.sql(_OPEN, UUID(job_id))
     await until(lambda: _idle(doors), "the nodes to be idle", 60.0)
-    assert not await doors.sql(_AGAIN, UUID(job_id))
+    assert not await doors.sql(RAN_AGAIN, UUID(job_id))
 
 
 async def _idle(doors: Doors) -> bool:

@@ -19,7 +19,7 @@ RIG = "/api/v1/auto-rigging/generate-rig"
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[RunningMesh]:
     capability = {"slots": 1, "extra_engines": {"rigging": ["tests.chaos.rigging_engines:engines"]}}
-    jobs = {"lease_seconds": 2.0, "heartbeat_seconds": 0.5}
+    jobs = {"lease_seconds": 5.0, "heartbeat_seconds": 0.5}
     with running_mesh(without=("meshgen", "animation"), capability=capability, jobs=jobs) as running:
         yield running
 

@@ -23,7 +23,7 @@ from maquette.runtime.supervisor.mesh import read_state
 from tests.chaos.doors import SECTIONS, open_doors, until
 from tests.chaos.engines import bytes_for
 from tests.chaos.invariants import check, states, wait_until_ended
-from tests.chaos.scale import record
+from tests.chaos.scale import record, within
 from tests.chaos.submitting import submit
 from tests.support.folders import open_folder
 from tests.support.mesh import RunningMesh
@@ -70,7 +70,7 @@ def supervisor(settings: Settings) -> Iterator[Supervisor]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -123,12 +123,12 @@ async def test_nothing_outlives_a_killed_supervisor_and_the_next_start_finishes_
                     async def some_done() -> bool:
                         return (await states(doors, job_ids))["SUCCEEDED"] >= 2
 
-                    await until(some_done, "some jobs to be done", 60)
+                    await until(some_done, "some jobs to be done", 90)
                 family = psutil.Process(first.process.pid).children(recursive=True)
                 assert len(family) >= 8
                 first.process.kill()
                 killed = time.monotonic()
-                await until(lambda: not any(map(_lives, family)), "all children to be gone", 15)
+                await until(lambda: not any(map(_lives, family)), "all children to be gone", within(15))
                 gone = time.monotonic() - killed
                 assert not _mesh_processes(settings)
             with supervisor(settings) as second:
@@ -136,10 +136,12 @@ async def test_nothing_outlives_a_killed_supervisor_and_the_next_start_finishes_
                 await until(second.is_ready, "the next start to be ready", 90)
                 ready = time.monotonic() - began
                 async with _doors(settings) as doors:
-                    await wait_until_ended(doors, job_ids, 60)
+                    await wait_until_ended(doors, job_ids)
                     contents = {job_id: bytes_for(number) for number, job_id in enumerate(job_ids)}
                     assert await check(doors, job_ids, contents=contents) == {"SUCCEEDED": _JOBS}
-            await until(lambda: not _mesh_processes(settings), "everything to be gone after the stop", 10)
+            await until(
+                lambda: not _mesh_processes(settings), "everything to be gone after the stop", within(10)
+            )
     record(
         "supervisor killed",
         jobs=_JOBS,

@@ -44,7 +44,7 @@ def _check_order(events: list[Seen]) -> None:
 
 async def _watch(doors: Doors, job_id: str, from_seq: int) -> AsyncIterator[Seen]:
     request = jobs_pb2.WatchJobRequest(key=key_of(job_id), from_seq=from_seq)
-    call = doors.jobs.WatchJob(request, timeout=60, wait_for_ready=True)
+    call = doors.jobs.WatchJob(request, timeout=90, wait_for_ready=True)
     try:
         async for answer in call:
             name = jobs_pb2.EventType.Name(answer.event.type).removeprefix("EVENT_TYPE_").lower()
@@ -59,7 +59,7 @@ async def _watch(doors: Doors, job_id: str, from_seq: int) -> AsyncIterator[Seen
 async def _sse(doors: Doors, job_id: str, from_seq: int) -> AsyncIterator[Seen]:
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(from_seq)} if from_seq else {})}
     with suppress(httpx.TransportError):
-        async with doors.http.stream("GET", f"/v1/events/{job_id}", headers=headers, timeout=60) as answer:
+        async with doors.http.stream("GET", f"/v1/events/{job_id}", headers=headers, timeout=90) as answer:
             if answer.status_code >= 500:
                 return
             assert answer.status_code == 200
@@ -69,10 +69,17 @@ async def _sse(doors: Doors, job_id: str, from_seq: int) -> AsyncIterator[Seen]:
                     yield Seen(int(event["seq"]), event["type"])
 
 
-async def _all(doors: Doors, job_id: str, *, over_rest: bool, at_a_time: int = 1_000_000) -> list[Seen]:
+async def _all(
+    doors: Doors,
+    job_id: str,
+    *,
+    over_rest: bool,
+    at_a_time: int = 1_000_000,
+    begun: asyncio.Event | None = None,
+) -> list[Seen]:
     """Return every event of a job, going away after each ``at_a_time`` and resuming after the last."""
     seen: list[Seen] = []
-    end = asyncio.get_running_loop().time() + 60
+    end = asyncio.get_running_loop().time() + 90
     while not (seen and seen[-1].type in _TERMINAL):
         assert asyncio.get_running_loop().time() < end, f"no terminal event after {seen[-3:]}"
         last = seen[-1].seq if seen else 0
@@ -80,6 +87,8 @@ async def _all(doors: Doors, job_id: str, *, over_rest: bool, at_a_time: int = 1
         taken = 0
         async for event in source:
             seen.append(event)
+            if begun is not None:
+                begun.set()
             taken += 1
             if taken == at_a_time or event.type in _TERMINAL:
                 break
@@ -95,12 +104,17 @@ async def test_a_watcher_that_goes_and_resumes_sees_every_later_event_and_the_te
 ) -> None:
     rng = chance("resuming")
     job_id = await submit(doors, seed=11, seconds=2.0)
-    patient, *others = await asyncio.gather(
-        _all(doors, job_id, over_rest=over_rest),
-        *(_all(doors, job_id, over_rest=over_rest, at_a_time=rng.randint(1, 4)) for _ in range(5)),
+    begun = asyncio.Event()
+    watching = asyncio.create_task(_all(doors, job_id, over_rest=over_rest, begun=begun))
+    # What the others see first, it must not have missed.
+    await asyncio.wait((watching, asyncio.create_task(begun.wait())), return_when=asyncio.FIRST_COMPLETED)
+    others = await asyncio.gather(
+        *(_all(doors, job_id, over_rest=over_rest, at_a_time=rng.randint(1, 4)) for _ in range(5))
     )
+    patient = await watching
     _check_order(patient)
-    assert len(patient) >= 10
+    # Progress that comes faster than it is taken is told as one; most is not.
+    assert len(patient) >= 5
     for events in others:
         _check_order(events)
         # The first may be a snapshot in place of what was before.
@@ -197,7 +211,7 @@ async def _settled(processes: list[psutil.Process]) -> list[int]:
 
 async def _until_running(doors: Doors, job_id: str) -> None:
     async def running() -> bool:
-        answer = await doors.jobs.GetJob(jobs_pb2.GetJobRequest(key=key_of(job_id)), timeout=10)
+        answer = await doors.jobs.GetJob(jobs_pb2.GetJobRequest(key=key_of(job_id)), timeout=60)
         return bool(answer.job.progress.stage)
 
     await until(running, "the engine to chatter")

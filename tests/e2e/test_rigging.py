@@ -47,7 +47,7 @@ def test_a_person_comes_back_rigged(mesh: RunningMesh, tmp_path: Path, person: P
 def test_the_command_line_rigs_too(mesh: RunningMesh, tmp_path: Path, person: Path) -> None:
     out = tmp_path / "joints.obj"
     command = [sys.executable, "-m", "maquette.cli", "rig", person, "-o", out, "--mode", "skeleton", "--url"]
-    done = subprocess.run([*command, mesh.url], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([*command, mesh.url], capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     assert out.read_text().startswith("# Maquette")
     sidecar = json.loads((tmp_path / "model.rig.json").read_text())

@@ -72,7 +72,7 @@ def test_one_trace_leads_from_the_client_through_envoy_gateway_and_jobs_to_the_c
         client.follow(answer.json()["job_id"], lambda _: None)
     spans = collector[0].traces[trace_id]
     wanted = {"maquette-envoy", "maquette-gateway", "maquette-jobs", "maquette-meshgen"}
-    mesh.until(lambda: wanted <= set(spans), f"spans of {wanted}; seen: {dict(spans)}", 20)
+    mesh.until(lambda: wanted <= set(spans), f"spans of {wanted}; seen: {dict(spans)}")
     assert any("CreateJob" in name for name in spans["maquette-jobs"])
     assert any("Run" in name for name in spans["maquette-meshgen"])
     assert not any("health" in name.lower() for names in spans.values() for name in names)

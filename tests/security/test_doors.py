@@ -35,7 +35,7 @@ def gateway() -> Iterator[GatewayUnderTest]:
 
 @pytest.fixture(scope="module")
 def client(gateway: GatewayUnderTest) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, timeout=20, verify=False) as client:
+    with httpx.Client(base_url=gateway.url, timeout=60, verify=False) as client:
         yield client
 
 
@@ -231,7 +231,7 @@ def test_the_edge_behind_envoy_needs_the_secret(gateway):
 # Requests that are not quite requests ----------------------------------------------------------
 
 
-def raw(gateway, data: bytes, seconds: float = 5.0) -> bytes:
+def raw(gateway, data: bytes, seconds: float = 60.0) -> bytes:
     with socket.create_connection(("127.0.0.1", gateway.settings.port), timeout=seconds) as connection:
         connection.sendall(data)
         answer = b""
@@ -286,25 +286,23 @@ def test_headers_that_never_end_time_out():
     slow = GatewayUnderTest(gateway={"ping_seconds": 1.0, "header_seconds": 1.0, "idle_seconds": 2.0})
     try:
         slow.start()
-        answer = raw(slow, b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", seconds=8)
+        answer = raw(slow, b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
         assert answer.startswith(b"HTTP/1.1 408"), answer
         half = b"POST " + JOB.encode() + b" HTTP/1.1\r\nHost: localhost\r\n"
         half += b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
-        answer = raw(slow, half, seconds=8)
+        answer = raw(slow, half)
         assert answer.split(b" ")[1] in (b"408", b"504"), answer
     finally:
         slow.stop()
 
 
 def test_too_many_requests_are_refused_in_the_documents_shape():
-    small = GatewayUnderTest(gateway={"ping_seconds": 1.0, "requests_per_second": 10})
+    small = GatewayUnderTest(gateway={"ping_seconds": 1.0, "requests_per_second": 2})
     try:
         small.start()
-        with httpx.Client(base_url=small.url) as client:
-            answers = [client.get("/health") for _ in range(60)]
-        refused = [answer for answer in answers if answer.status_code == 429]
-        assert refused
-        shaped(refused[0], 429)
+        with httpx.Client(base_url=small.url, timeout=60) as client:
+            answers = (client.get("/health") for _ in range(1000))
+            shaped(next(answer for answer in answers if answer.status_code == 429), 429)
     finally:
         small.stop()
 

@@ -29,7 +29,7 @@ def folder() -> Iterator[Path]:
 async def started(folder: Path, script: str, memory_mib: int = 256) -> tuple[int, str]:
     async with SandboxPool.open(SPEC, workers=1, workspace=folder) as pool:
         command = {"command": [str(_BASH), "-c", script]}
-        status, said = await pool.call(START, command, timeout=30, memory_mib=memory_mib)
+        status, said = await pool.call(START, command, timeout=120, memory_mib=memory_mib)
         return status, said
 
 

@@ -57,10 +57,10 @@ async def _gather(folder: Path) -> dict[str, Any]:
             f"{INTRUDER}:try_everything",
             {**asked, "parent": os.getpid()},
             mine,
-            timeout=20,
+            timeout=120,
             memory_mib=512,
         )
-        around = await worker.call(f"{INTRUDER}:look_around", {}, mine, timeout=20, memory_mib=512)
+        around = await worker.call(f"{INTRUDER}:look_around", {}, mine, timeout=120, memory_mib=512)
         result = {**tried.value, "around": around.value, "held": dict(worker.held), "out": str(mine.outputs)}
         first.release()
         second.release()

@@ -143,6 +143,35 @@ def animal() -> Character:
     return Character(*join(parts), joints)
 
 
+def cow() -> Character:
+    """Return a heavy animal that looks along +Z: stood on its rump it has a person's outline."""
+    parts = [
+        capsule([0, 0.75, -0.35], [0, 0.75, 0.35], 0.2),
+        capsule([0, 0.8, 0.5], [0, 0.95, 0.75], 0.1),
+        capsule([0, 0.97, 0.78], [0, 0.9, 1.0], 0.11),
+    ]
+    for across in (-0.12, 0.12):
+        parts.append(capsule([across, 0.7, -0.4], [across, 0.4, -0.48], 0.08))
+        parts.append(capsule([across, 0.4, -0.48], [across, 0.05, -0.48], 0.06))
+        parts.append(capsule([across, 0.05, 0.35], [across, 0.7, 0.35], 0.06))
+    return Character(*join(parts), {})
+
+
+def ant() -> tuple[Points, Faces]:
+    """Return an insect on six legs."""
+    parts = [
+        capsule([0, 0.5, -0.5], [0, 0.55, -0.8], 0.2),
+        capsule([0, 0.5, -0.35], [0, 0.5, 0.25], 0.12),
+        capsule([0, 0.55, 0.3], [0, 0.55, 0.5], 0.16),
+    ]
+    for sign in (-1.0, 1.0):
+        for root, tip in ((-0.25, -0.5), (0.0, 0.0), (0.2, 0.5)):
+            knee = [0.35 * sign, 0.6, (root + tip) / 2]
+            parts.append(capsule([0.08 * sign, 0.5, root], knee, 0.035))
+            parts.append(capsule(knee, [0.55 * sign, 0.04, tip], 0.035))
+    return join(parts)
+
+
 def chair() -> tuple[Points, Faces]:
     """Return a chair with four legs and a back."""
     legs = [box([x, 0.22, z], [0.05, 0.45, 0.05]) for x in (-0.2, 0.2) for z in (-0.2, 0.2)]

@@ -38,7 +38,7 @@ class RunningMesh:
     def __init__(self, settings: Settings, table: Sequence[ProcessSpec]) -> None:
         self.settings = settings
         self.url = f"http://127.0.0.1:{settings.port}"
-        self.http = httpx.Client(base_url=self.url, timeout=30.0, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=60.0, trust_env=False)
         self.stages: list[Stage] = []
         self._table = table
         self._mesh: Mesh | None = None
@@ -73,7 +73,7 @@ class RunningMesh:
         if self._mesh is not None:
             self._run(self._mesh.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, T], timeout: float = 90.0) -> T:
@@ -110,14 +110,14 @@ class RunningMesh:
         """Let a held process start again."""
         self._loop.call_soon_threadsafe(self.mesh.processes[name].release)
 
-    def kill_and_wait(self, name: str, timeout: float = 15.0) -> float:
+    def kill_and_wait(self, name: str, timeout: float = 60.0) -> float:
         """Kill −9 a process; return the seconds until another one is ready in its place."""
         began = time.monotonic()
         before = self.kill(name)
         self.wait_ready(name, timeout, other_than=before)
         return time.monotonic() - began
 
-    def wait_ready(self, name: str, timeout: float = 15.0, *, other_than: int | None = None) -> None:
+    def wait_ready(self, name: str, timeout: float = 60.0, *, other_than: int | None = None) -> None:
         """Return once a process is ready (one with another pid than ``other_than``)."""
         process = self.mesh.processes[name]
         self.until(
@@ -127,7 +127,7 @@ class RunningMesh:
         )
 
     @staticmethod
-    def until(condition: Callable[[], object], what: str, timeout: float = 15.0) -> None:
+    def until(condition: Callable[[], object], what: str, timeout: float = 60.0) -> None:
         """Return once a condition holds; fail the test when it does not in time."""
         deadline = time.monotonic() + timeout
         while not condition():

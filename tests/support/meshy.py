@@ -92,6 +92,8 @@ class FakeMeshy(FakeProvider):
         """What tasks of a path fail with."""
         self.credits = 1000
         self.most_open = 10
+        self.closed = False
+        """Takes no new task for the moment."""
         self.retry_after = ""
         """Of polls that find a task open."""
         self.expired = 0
@@ -137,6 +139,8 @@ class FakeMeshy(FakeProvider):
         if unknown:
             raise _No(400, f"unknown field {sorted(unknown)[0]}")
         _CHECKS[path](self, body)
+        if self.closed:
+            raise _No(429, "RateLimitExceeded")
         if self.credits <= 0:
             raise _No(402, "Insufficient credits")
         if sum(task.open for task in self.tasks.values()) >= self.most_open:

@@ -29,6 +29,7 @@ from maquette.runtime.sandbox.calls import Outcome
 from maquette.runtime.sandbox.errors import RemoteFailure, TimedOut
 from maquette.runtime.sandbox.pool import SandboxPool
 from maquette.runtime.sandbox.workspace import CallFolder
+from maquette.runtime.structs import from_struct
 from maquette.runtime.telemetry import get_logger
 
 _STEP = "_step"
@@ -56,6 +57,9 @@ class RemoteAttempt(Attempt):
     async def _work(self, deadline: float) -> None:
         place = await asyncio.to_thread(self._folder)
         desk = self.desk = _Desk(self, place / "files", deadline, dict(self.earlier))
+        if self.earlier.get(_STEP) != from_struct(self.request.checkpoint).get(_STEP):
+            # What the ledger did not live to hear: should this node be lost too, nobody would know.
+            self.events.note(self.earlier)
         try:
             inputs = await self._unless_stopped(self._fetch(place), deadline)
             files = tuple(InputFile(**{**entry, "path": Path(entry["path"])}) for entry in inputs)

@@ -284,7 +284,7 @@ def _tracing() -> Json:
             "name": "envoy.tracers.opentelemetry",
             "typed_config": typed(
                 "opentelemetry",
-                grpc_service={"envoy_grpc": {"cluster_name": "collector"}, "timeout": "1s"},
+                grpc_service={"envoy_grpc": {"cluster_name": "collector"}, "timeout": "10s"},
                 service_name="maquette-envoy",
             ),
         }

@@ -1,6 +1,7 @@
 """In-memory `jobs` and `storage` that keep their contracts, for tests that need only the gateway.
 
-They run on a thread with a loop of its own; tests drive a job with `start`, `progress`, `succeed`.
+They run on a thread with a loop of its own; tests drive a job with `begin`, `progress`, `succeed`. Each
+of these returns once the gateways that follow the feed have heard of it, so that a read sees it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import grpc
 from google.protobuf import struct_pb2, timestamp_pb2
 
 from maquette.api.capability.v1 import capability_pb2
+from maquette.api.dialects.core.v1 import core_pb2, core_pb2_grpc
 from maquette.api.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 from maquette.api.storage.v1 import storage_pb2, storage_pb2_grpc
 from maquette.runtime.errors import (
@@ -29,6 +31,7 @@ from maquette.runtime.errors import (
     error_for,
 )
 from maquette.runtime.rpc.byte_server import ByteServer, ClientStream, Incoming, ServerStream
+from maquette.runtime.rpc.channel import open_channel
 from maquette.runtime.rpc.server import create_server, serve
 from maquette.runtime.rpc.status import to_status
 from maquette.runtime.settings import Settings
@@ -72,6 +75,8 @@ class MemoryStorage(storage_pb2_grpc.StorageServiceServicer):
         """Blobs are not released, as if storage did not answer."""
         self.held: set[str] = set()
         self.receiving = 0
+        self.begun = 0
+        """Uploads that began to arrive, however they ended."""
         self.keep_bytes = True
         self.reading: set[Reading] = set()
         self.breaks_after: int | None = None
@@ -84,6 +89,7 @@ class MemoryStorage(storage_pb2_grpc.StorageServiceServicer):
 
     async def CreateUpload(self, requests, context):
         self.receiving += 1
+        self.begun += 1
         try:
             return await self._receive(requests)
         finally:
@@ -381,10 +387,10 @@ class Backends:
     def stop(self) -> None:
         self.run(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(60)
 
     def run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(90)
 
     def do(self, function, *args, **kwargs):
         async def call():
@@ -393,6 +399,8 @@ class Backends:
         return self.run(call())
 
     async def _start(self) -> None:
+        self._channel = open_channel(self._settings, self._settings.address("gateway"))
+        self._events = core_pb2_grpc.EventServiceStub(self._channel)
         await self.start_jobs()
         server = create_server(self._settings)
         storage_pb2_grpc.add_StorageServiceServicer_to_server(self.storage, server)
@@ -426,50 +434,64 @@ class Backends:
 
     async def stop_jobs(self) -> None:
         await self._running.pop("jobs").server.stop(0)
+        self.ledger.feeds.clear()
 
     async def _stop(self) -> None:
+        await self._channel.close()
         await self._bytes.drain()
         for running in self._running.values():
             await running.server.stop(0)
 
     # What a dispatcher would do.
 
+    def change(self, job_id: str, kind: int, **fields) -> None:
+        """Change a job, and wait until the gateways know."""
+        job = self.do(self.ledger.change, job_id, kind, **fields)
+        self.run(self._heard(job))
+
+    async def _heard(self, job: jobs_pb2.Job) -> None:
+        """Wait until the gateway has heard of this state of a job; not at all if none follows the feed.
+
+        A gateway answers reads from what it heard last, which may be older than what a test just did.
+        """
+        ask = core_pb2.StreamEventsRequest(job_id=job.public_id)
+        after = (("last-event-id", str(job.seq - 1)),)
+        async with asyncio.timeout(60):
+            while self.ledger.feeds:
+                stream = self._events.StreamEvents(ask, metadata=after, wait_for_ready=True)
+                try:
+                    # What only tells that the stream lives is no event.
+                    async for body in stream:
+                        if body.data.startswith(b"id: "):
+                            return
+                except grpc.aio.AioRpcError:
+                    await asyncio.sleep(0.05)
+                finally:
+                    stream.cancel()
+
     def begin(self, job_id: str) -> None:
-        self.do(
-            self.ledger.change,
-            job_id,
-            jobs_pb2.EVENT_TYPE_STARTED,
-            state=jobs_pb2.STATE_RUNNING,
-            start_time=now(),
-            attempt=1,
+        self.change(
+            job_id, jobs_pb2.EVENT_TYPE_STARTED, state=jobs_pb2.STATE_RUNNING, start_time=now(), attempt=1
         )
 
     def progress(self, job_id: str, fraction: float, stage: str, eta: float = 2.5) -> None:
         progress = jobs_pb2.JobProgress(fraction=fraction, stage=stage, message=f"{stage} …")
         progress.eta.FromNanoseconds(int(eta * 1e9))
-        self.do(self.ledger.change, job_id, jobs_pb2.EVENT_TYPE_PROGRESS, progress=progress)
+        self.change(job_id, jobs_pb2.EVENT_TYPE_PROGRESS, progress=progress)
 
     def step(self, job_id: str, name: str, **fields) -> None:
         """Change one task of a job of several."""
 
         def change() -> None:
-            job = self.ledger.jobs[job_id]
-            tasks = []
-            for task in job.tasks:
-                copy = jobs_pb2.JobTask()
-                copy.CopyFrom(task)
+            for task in self.ledger.jobs[job_id].tasks:
                 if task.name == name:
-                    copy.MergeFrom(jobs_pb2.JobTask(**fields))
-                tasks.append(copy)
-            del job.tasks[:]
-            job.tasks.extend(tasks)
-            self.ledger.change(job_id, jobs_pb2.EVENT_TYPE_PROGRESS)
+                    task.MergeFrom(jobs_pb2.JobTask(**fields))
 
         self.do(change)
+        self.change(job_id, jobs_pb2.EVENT_TYPE_PROGRESS)
 
     def fail(self, job_id: str, reason: str, message: str) -> None:
-        self.do(
-            self.ledger.change,
+        self.change(
             job_id,
             jobs_pb2.EVENT_TYPE_FAILED,
             state=jobs_pb2.STATE_FAILED,
@@ -504,8 +526,7 @@ class Backends:
         facts = struct_pb2.Struct()
         facts.update(info or {"vertex_count": 8211, "face_count": 16418})
         result = jobs_pb2.JobResult(model_used="shape_from_silhouette", info=facts, artifacts=artifacts)
-        self.do(
-            self.ledger.change,
+        self.change(
             job_id,
             jobs_pb2.EVENT_TYPE_SUCCEEDED,
             state=jobs_pb2.STATE_SUCCEEDED,

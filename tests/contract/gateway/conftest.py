@@ -23,7 +23,7 @@ def gateway() -> Iterator[GatewayUnderTest]:
 
 @pytest.fixture(scope="session")
 def client(gateway: GatewayUnderTest) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, timeout=20, verify=False) as client:
+    with httpx.Client(base_url=gateway.url, timeout=60, verify=False) as client:
         yield client
 
 

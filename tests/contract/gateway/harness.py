@@ -72,11 +72,11 @@ class GatewayUnderTest:
 
     def stop_gateway(self, how: int = signal.SIGTERM) -> int:
         self.gateway.send_signal(how)
-        return self.gateway.wait(15)
+        return self.gateway.wait(60)
 
-    def wait_ready(self, seconds: float = 30) -> None:
+    def wait_ready(self, seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
-        with httpx.Client() as client:
+        with httpx.Client(timeout=30) as client:
             while True:
                 try:
                     if client.get(f"{self.url}/health").json().get("status") == "healthy":
@@ -94,9 +94,9 @@ class GatewayUnderTest:
         for process in (self.envoy, self.gateway):
             if process is not None:
                 try:
-                    process.wait(10)
+                    process.wait(30)
                 except subprocess.TimeoutExpired:
                     process.kill()
-                    process.wait(5)
+                    process.wait(30)
         self.backends.stop()
         self._folder.cleanup()

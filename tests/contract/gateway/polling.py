@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(probe: Callable[[], T], seconds: float = 10.0) -> T:
+def until(probe: Callable[[], T], seconds: float = 60.0) -> T:
     """Return the first true value of `probe`."""
     deadline = time.monotonic() + seconds
     while True:

@@ -19,7 +19,7 @@ def test_without_an_animation_node_the_library_is_away_for_the_moment():
     # A gateway of its own: what one once heard of the library it remembers for a minute.
     alone = GatewayUnderTest()
     try:
-        with httpx.Client(base_url=alone.start().url, timeout=20) as client:
+        with httpx.Client(base_url=alone.start().url, timeout=60) as client:
             for path in (LIST, f"{LIST}/30", f"{LIST}/30/preview"):
                 response = client.get(path)
                 assert response.status_code == 503, response.text

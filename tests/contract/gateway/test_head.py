@@ -45,7 +45,7 @@ def test_the_connection_goes_on_after_head(gateway):
     """Byte by byte: nothing of a body comes between the two answers."""
     request = "{} /api/v1/file-upload/supported-formats HTTP/1.1\r\nHost: localhost\r\n{}\r\n"
     both = request.format("HEAD", "") + request.format("GET", "Connection: close\r\n")
-    with socket.create_connection(("127.0.0.1", gateway.settings.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.settings.port), timeout=60) as connection:
         connection.sendall(both.encode())
         text = b"".join(iter(lambda: connection.recv(65536), b""))
     first, body_of_first, rest = text.partition(b"\r\n\r\n")

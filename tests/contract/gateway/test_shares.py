@@ -43,7 +43,7 @@ def gateway() -> Iterator[GatewayUnderTest]:
 
 @pytest.fixture
 def job_id(gateway: GatewayUnderTest, png: bytes) -> str:
-    with httpx.Client(base_url=gateway.url, headers={"x-forwarded-for": "192.0.2.250"}) as client:
+    with httpx.Client(base_url=gateway.url, headers={"x-forwarded-for": "192.0.2.250"}, timeout=60) as client:
         file_id = client.post(IMAGE, files={"file": ("a.png", png)}).json()["file_id"]
         answer = client.post(RAW, json={"image_file_id": file_id})
         assert answer.status_code == 200, answer.text
@@ -52,51 +52,57 @@ def job_id(gateway: GatewayUnderTest, png: bytes) -> str:
 
 def watch(gateway: GatewayUnderTest, job_id: str, address: str, mount: str = "/ws/jobs/") -> ClientConnection:
     url = gateway.url.replace("http", "ws", 1) + mount + job_id
-    return connect(url, open_timeout=5, additional_headers={"x-forwarded-for": address})
+    return connect(url, open_timeout=60, additional_headers={"x-forwarded-for": address})
 
 
 def close_code(opened: ClientConnection) -> int:
     with pytest.raises(ConnectionClosed) as closed:
-        opened.recv(5)
+        opened.recv(60)
     return closed.value.rcvd.code
 
 
+def first_event(opened: ClientConnection) -> str:
+    """Return what a running job's socket tells first, however late it was opened."""
+    return json.loads(opened.recv(60))["event"]
+
+
 def serves(gateway: GatewayUnderTest, job_id: str, address: str) -> bool:
-    """Tell whether one more socket of an address stays open."""
+    """Tell whether one more socket of an address is told of its job, which runs."""
     with watch(gateway, job_id, address) as opened:
         try:
-            opened.recv(0.3)
-        except TimeoutError:
-            return True
+            return first_event(opened) == "job_started"
         except ConnectionClosed:
             return False
-    return True
 
 
 def test_one_socket_too_many_of_a_client_is_closed_with_4429(gateway, job_id):
+    gateway.backends.begin(job_id)
     with contextlib.ExitStack() as stack:
         mine = [stack.enter_context(watch(gateway, job_id, "192.0.2.1")) for _ in range(SOCKETS)]
+        assert [first_event(one) for one in mine] == ["job_started"] * SOCKETS
         for mount in ("/ws/jobs/", "/api/v1/ws/jobs/"):
             with watch(gateway, job_id, "192.0.2.1", mount) as refused:
                 assert close_code(refused) == 4429
         assert serves(gateway, job_id, "192.0.2.2")
         mine[0].close()
         until(lambda: serves(gateway, job_id, "192.0.2.1"))
-        gateway.backends.begin(job_id)
-        assert json.loads(mine[1].recv(5))["event"] == "job_started"
+        gateway.backends.succeed(job_id)
+        assert "job_completed" in list(mine[1])[-1]
 
 
 def test_an_ipv6_client_counts_with_its_network(gateway, job_id):
+    gateway.backends.begin(job_id)
     with contextlib.ExitStack() as stack:
         for host in range(SOCKETS):
-            stack.enter_context(watch(gateway, job_id, f"2001:db8:0:1::{host + 1}"))
+            opened = stack.enter_context(watch(gateway, job_id, f"2001:db8:0:1::{host + 1}"))
+            assert first_event(opened) == "job_started"
         with watch(gateway, job_id, "2001:db8:0:1:ffff::1") as refused:
             assert close_code(refused) == 4429
         assert serves(gateway, job_id, "2001:db8:0:2::1")
 
 
 def test_a_client_that_asks_too_often_is_refused_and_its_neighbour_is_not(gateway):
-    with httpx.Client(base_url=gateway.url) as client:
+    with httpx.Client(base_url=gateway.url, timeout=60) as client:
 
         def ask(address: str) -> httpx.Response:
             return client.get("/health", headers={"x-forwarded-for": address})
@@ -116,7 +122,7 @@ def drip(gateway: GatewayUnderTest, head: bytes, first: bytes, piece: bytes) -> 
         connection.sendall(first)
         began = time.monotonic()
         answer = b""
-        while time.monotonic() < began + 30 and not answer.endswith(b"}"):
+        while time.monotonic() < began + 90 and not answer.endswith(b"}"):
             with contextlib.suppress(TimeoutError):
                 if not (more := connection.recv(65536)):
                     break
@@ -147,15 +153,3 @@ def test_a_body_that_drips_is_refused_with_408(gateway, head, first, piece):
     assert set(json.loads(answer.partition(b"\r\n\r\n")[2])) == {"error", "message", "detail"}
     assert set(gateway.backends.storage.uploads) == before
     assert '"level": "error"' not in gateway.log.read_text()
-
-
-@pytest.mark.parametrize(("head", "first"), [(MULTIPART, FORM), (JSON, b'{"image_base64":"')])
-def test_a_client_that_breaks_off_is_no_error_of_ours(gateway, head, first):
-    before = len(gateway.log.read_text())
-    with socket.create_connection(("127.0.0.1", gateway.settings.port), timeout=10) as connection:
-        connection.sendall(b"Host: localhost\r\nX-Forwarded-For: 192.0.2.7\r\n".join(head.split(b"@")))
-        connection.sendall(first + b"A" * 300_000)
-        until(lambda: gateway.backends.storage.receiving, 5)
-    until(lambda: not gateway.backends.storage.receiving, 5)
-    said = gateway.log.read_text()[before:]
-    assert "Traceback" not in said and '"level": "error"' not in said

@@ -38,7 +38,7 @@ def link(gateway, storage):
 def asking(gateway, path: str) -> socket.socket:
     """Ask for a file on a connection that takes little by itself."""
     connection = socket.socket()
-    connection.settimeout(20)
+    connection.settimeout(60)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
     connection.connect(("127.0.0.1", gateway.settings.port))
     connection.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
@@ -134,7 +134,7 @@ def test_a_download_waits_for_a_storage_that_starts_again(gateway, client, link)
                 waiting.result(0.3)
         finally:
             gateway.backends.run(gateway.backends.start_bytes())
-        got = waiting.result(20)
+        got = waiting.result(60)
     assert (got.status_code, got.content) == (200, b"patience")
 
 
@@ -155,3 +155,29 @@ def test_an_upload_in_pieces_of_any_size_arrives_as_it_was(gateway, client):
     upload = gateway.backends.storage.uploads[re.sub("[^0-9a-f]", "", answer.json()["file_id"])]
     assert upload.digest == hashlib.sha256(data).hexdigest()
     assert gateway.backends.storage.blobs[upload.digest] == data
+
+
+@pytest.mark.parametrize(
+    ("route", "head"),
+    [
+        (
+            "file-upload/image",
+            "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000000\r\n\r\n"
+            '--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n',
+        ),
+        (
+            "mesh-generation/image-to-raw-mesh",
+            'Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{"image_base64":"',
+        ),
+    ],
+    ids=["multipart", "base64"],
+)
+def test_a_client_that_breaks_off_is_no_error_of_ours(gateway, storage, route, head):
+    before, begun = len(gateway.log.read_text()), storage.begun
+    with socket.create_connection(("127.0.0.1", gateway.settings.port), timeout=60) as connection:
+        connection.sendall(f"POST /api/v1/{route} HTTP/1.1\r\nHost: localhost\r\n{head}".encode())
+        connection.sendall(b"A" * 300_000)
+        until(lambda: storage.begun > begun)
+    until(lambda: not storage.receiving)
+    said = gateway.log.read_text()[before:]
+    assert "Traceback" not in said and '"level": "error"' not in said

@@ -1,26 +1,23 @@
-"""The back ends under test: a folder, moto, and a real S3 where the environment names one.
-
-MAQUETTE_TEST_S3_ENDPOINT, MAQUETTE_TEST_S3_ACCESS_KEY and MAQUETTE_TEST_S3_SECRET_KEY name the real
-one; the suite makes a bucket there for itself and removes it.
-"""
+"""The back ends under test: a folder, moto, and a real S3 where the environment names one."""
 
 from __future__ import annotations
 
-import os
-import uuid
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from services.storage.backends.base import Backend
 from services.storage.backends.local import LocalBackend
 from services.storage.backends.s3 import S3Backend, S3Config, connect
+from tests.support.bucket import Server, moto_server, new_bucket, real_server
 
 PART_BYTES = 5 << 20
-PREFIX = "prefix/"
 
 
 @dataclass
@@ -47,6 +44,22 @@ class Subject:
         answer = connect(self.s3).list_multipart_uploads(Bucket=self.s3.bucket)
         return [entry["UploadId"] for entry in answer.get("Uploads", ())]
 
+    def held(self) -> int:
+        """Count the open blobs of a folder, or the connections to a bucket, idle ones too.
+
+        Not every open descriptor: moto runs in our process and leaves its own to the garbage collector.
+        """
+        if self.s3 is None:
+            return sum(link.startswith(str(self.folder)) for link in _open_files())
+        port = urlsplit(self.s3.endpoint).port
+        connections = psutil.Process().net_connections("tcp")
+        return sum(bool(one.raddr) and one.raddr.port == port for one in connections)
+
+    @property
+    def idle(self) -> int:
+        """How many connections may wait for their next use."""
+        return 0 if self.s3 is None else self.s3.connections
+
     def damage(self, digest: str, data: bytes) -> None:
         """Put other bytes in a blob's place, behind the back end's back."""
         if self.folder is not None:
@@ -55,15 +68,16 @@ class Subject:
             connect(self.s3).put_object(Bucket=self.s3.bucket, Key=self.backend.key(digest), Body=data)
 
 
-@pytest.fixture(scope="session")
-def moto_endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
+def _open_files() -> Iterator[str]:
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            yield str(descriptor.readlink())
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Server]:
+    with moto_server() as server:
+        yield server
 
 
 @pytest.fixture(params=["local", "moto", "real"])
@@ -76,34 +90,9 @@ def s3_config(kind: str, request: pytest.FixtureRequest) -> Iterator[S3Config | 
     if kind == "local":
         yield None
         return
-    if kind == "real":
-        endpoint = os.environ.get("MAQUETTE_TEST_S3_ENDPOINT", "")
-        if not endpoint:
-            pytest.skip("MAQUETTE_TEST_S3_ENDPOINT names no S3")
-        access = os.environ["MAQUETTE_TEST_S3_ACCESS_KEY"]
-        secret = os.environ["MAQUETTE_TEST_S3_SECRET_KEY"]
-    else:
-        endpoint, access, secret = request.getfixturevalue("moto_endpoint"), "key", "secret"
-    config = S3Config(
-        bucket=f"maquette-{uuid.uuid4().hex[:12]}",
-        prefix=PREFIX,
-        endpoint=endpoint,
-        region="us-east-1",
-        access_key_id=access,
-        secret_access_key=secret,
-        part_bytes=PART_BYTES,
-        connections=4,
-    )
-    client = connect(config)
-    client.create_bucket(Bucket=config.bucket)
-    yield config
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=config.bucket):
-        for entry in page.get("Contents", ()):
-            client.delete_object(Bucket=config.bucket, Key=entry["Key"])
-    for upload in client.list_multipart_uploads(Bucket=config.bucket).get("Uploads", ()):
-        client.abort_multipart_upload(Bucket=config.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-    client.delete_bucket(Bucket=config.bucket)
-    client.close()
+    server = real_server() if kind == "real" else request.getfixturevalue("moto")
+    with new_bucket(server, part_bytes=PART_BYTES) as config:
+        yield config
 
 
 @pytest.fixture

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import threading
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from maquette.runtime.errors import Internal, InvalidArgument, MaquetteError, NotFound, Unavailable
 from services.storage.backends.s3 import S3Backend, S3Config, connect
+from tests.support.bucket import PREFIX
 
-from .conftest import PART_BYTES, PREFIX, Subject
+from .conftest import PART_BYTES, Subject
 
 
 async def put(subject: Subject, data: bytes, chunk: int = 300_000) -> tuple[str, bool]:
@@ -149,18 +149,14 @@ async def test_a_damaged_blob_raises_before_it_ends(subject: Subject) -> None:
     assert await get(subject, digest, 0, 1000) == data[:1000]
 
 
-async def test_a_reader_that_stops_early_gives_back_what_it_holds(subject: Subject) -> None:
+async def test_a_reader_that_stops_early_gives_back_what_it_holds(subject: Subject, monkeypatch) -> None:
     digest, _ = await put(subject, bytes(6_000_000))
-    before = open_files()
+    holdings = Holdings(subject, monkeypatch)
     for _ in range(20):
         chunks = subject.backend.read(digest)
         await anext(chunks)
         await chunks.aclose()
-    # The threads close what they opened; ask each to have come to an end.
-    barrier = threading.Barrier(4)
-    for done in [subject.executor.submit(barrier.wait, 30) for _ in range(4)]:
-        await asyncio.wrap_future(done)
-    assert open_files() <= before + 5
+    await holdings.given_back()
 
 
 async def test_cleaning_takes_dead_files_and_leaves_live_ones(subject: Subject) -> None:
@@ -243,5 +239,24 @@ def vars_of(config: S3Config) -> dict[str, object]:
     return {name: getattr(config, name) for name in S3Config.__slots__}
 
 
-def open_files() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+class Holdings:
+    """What a back end holds from now on, compared with what it held before."""
+
+    def __init__(self, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._subject = subject
+        self._most = subject.held() + subject.idle
+        self._calls: list[Future] = []
+        """Kept with their results: what nobody closes shall not be closed by the garbage collector."""
+        submit = subject.executor.submit
+
+        def submit_and_keep(*call) -> Future:
+            self._calls.append(submit(*call))
+            return self._calls[-1]
+
+        monkeypatch.setattr(subject.executor, "submit", submit_and_keep)
+
+    async def given_back(self) -> None:
+        """Wait until every call has returned and what they opened is closed."""
+        async with asyncio.timeout(60):
+            while not all(call.done() for call in self._calls) or self._subject.held() > self._most:  # noqa: ASYNC110 — what is awaited has no event of its own
+                await asyncio.sleep(0.01)

@@ -18,7 +18,7 @@ from maquette.runtime.rpc.byte_server import ByteServer, ServerStream
 from maquette.runtime.settings import Settings
 
 from .conftest import Subject
-from .test_backends import open_files, put
+from .test_backends import Holdings, put
 
 NAME = "/test.Service/Read"
 Begin = Callable[..., Any]
@@ -111,27 +111,27 @@ async def test_a_blob_removed_while_it_is_read_comes_whole_or_not_at_all(
     assert hashlib.sha256(found).hexdigest() == digest
 
 
-async def test_readers_that_leave_give_back_what_they_hold(subject: Subject, begin: Begin) -> None:
+async def test_readers_that_leave_give_back_what_they_hold(
+    subject: Subject, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     digest, _ = await put(subject, bytes(6_000_000))
     await read(begin, digest)
-    before = open_files()
+    holdings = Holdings(subject, monkeypatch)
     for _ in range(20):
         async with begin() as call:
             await ask(call, digest)
             assert await call.receive_bytes()
-    async with asyncio.timeout(20):
-        while open_files() > before + 5:  # noqa: ASYNC110 — what is awaited has no event of its own
-            await asyncio.sleep(0.01)
+    await holdings.given_back()
 
 
-async def test_whoever_is_cancelled_while_it_opens_leaves_nothing_open(subject: Subject) -> None:
+async def test_whoever_is_cancelled_while_it_opens_leaves_nothing_open(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     digest, _ = await put(subject, bytes(100_000))
-    before = open_files()
+    holdings = Holdings(subject, monkeypatch)
     for _ in range(20):
         opening = asyncio.create_task(subject.backend.open(digest, 1))
         await asyncio.sleep(0)
         opening.cancel()
         assert isinstance((await asyncio.gather(opening, return_exceptions=True))[0], asyncio.CancelledError)
-    async with asyncio.timeout(20):
-        while open_files() > before + 5:  # noqa: ASYNC110 — what is awaited has no event of its own
-            await asyncio.sleep(0.01)
+    await holdings.given_back()

@@ -59,7 +59,7 @@ async def test_a_cancelled_run_gives_its_place_back(mesh: Mesh) -> None:
     call = mesh.stub.Run(request(mesh, "march", "casual_walk"))
     assert (await call.read()).HasField("accepted")
     call.cancel()
-    await until(lambda: mesh.node.pool.busy == 0, 30)
+    await until(lambda: mesh.node.pool.busy == 0)
     assert not mesh.leftovers()
 
 

@@ -28,7 +28,7 @@ def until() -> Callable[[Callable[[], Any]], Any]:
     """Wait until a condition holds, at most 20 s."""
 
     async def wait(condition: Callable[[], Any]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 — what is awaited has no event of its own
                 await asyncio.sleep(0.01)
 

@@ -102,7 +102,7 @@ class Mesh:
         engine: str,
         feature: str,
         *inputs: bytes,
-        deadline_in: float = 30.0,
+        deadline_in: float = 90.0,
         heartbeat: float | None = None,
         **parameters: Any,
     ) -> pb.RunRequest:
@@ -145,7 +145,7 @@ class Mesh:
         return found
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+async def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Wait for a condition to hold."""
     async with asyncio.timeout(seconds):
         while not (value := condition()):  # noqa: ASYNC110 — some conditions have no event
@@ -167,7 +167,8 @@ async def mesh_in(
     chosen: dict[str, Any] = {
         "slots": 2,
         "threads_per_slot": 1,
-        "kill_after_seconds": 0.5,
+        # Whoever can stop is waited for, however slow the machine is.
+        "kill_after_seconds": 30.0,
         "heartbeat_seconds": 5,
         "announce_seconds": 0.2,
         **capability,
@@ -201,6 +202,14 @@ async def mesh() -> AsyncIterator[Mesh]:
     """A node with two slots."""
     with open_folder("capability") as folder:
         async with mesh_in(folder) as running:
+            yield running
+
+
+@pytest.fixture
+async def hasty() -> AsyncIterator[Mesh]:
+    """The same with little patience for what does not stop."""
+    with open_folder("capability") as folder:
+        async with mesh_in(folder, kill_after_seconds=0.5) as running:
             yield running
 
 

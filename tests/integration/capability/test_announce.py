@@ -20,15 +20,15 @@ async def test_node_announces_engines_slots_and_every_change_of_busy(mesh: Mesh)
     assert first.id == mesh.node.id and first.HasField("start_time")
     call = mesh.stub.Run(mesh.request("spinner", "test_spin"))
     assert (await call.read()).HasField("accepted")
-    await until(lambda: mesh.jobs.states[-1].busy == 1, 1.0)
+    await until(lambda: mesh.jobs.states[-1].busy == 1)
     call.cancel()
-    await until(lambda: mesh.jobs.states[-1].busy == 0, 1.0)
+    await until(lambda: mesh.jobs.states[-1].busy == 0)
 
 
 async def test_node_goes_on_announcing_when_nothing_changes(mesh: Mesh) -> None:
     await until(lambda: mesh.jobs.states)
     count = len(mesh.jobs.states)
-    await until(lambda: len(mesh.jobs.states) > count + 2, 2.0)
+    await until(lambda: len(mesh.jobs.states) > count + 2)
 
 
 async def test_drained_node_takes_no_task(mesh: Mesh) -> None:
@@ -89,7 +89,7 @@ async def test_renewed_workers_are_others_and_each_one_is(mesh: Mesh) -> None:
         workers = [(seat.index, seat.worker) for seat in mesh.node.pool.seats]
         return all(w and w.process.pid != before[i] and w.ready.done() for i, w in workers)
 
-    await until(others, 20)
+    await until(others)
     await until(lambda: mesh.node.pool.busy == 0)
     events = [event async for event in mesh.stub.Run(mesh.request("sleep_100ms", "test_sleep"))]
     assert events[-1].HasField("result")

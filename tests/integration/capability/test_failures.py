@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import Path
 
@@ -21,14 +20,19 @@ async def run(mesh: Mesh, *args: object, **kwargs: object) -> None:
 
 
 async def test_crash_of_a_worker_names_the_signal_and_leaves_the_neighbour_alone(mesh: Mesh) -> None:
-    neighbour = asyncio.create_task(run(mesh, "sleep_100ms", "test_sleep", seconds=1.5))
-    await until(lambda: mesh.node.pool.busy == 1)
+    neighbour = mesh.stub.Run(mesh.request("spinner", "test_spin"))
+    seat = mesh.node.pool.seats[int((await neighbour.read()).accepted.worker.rpartition("-")[2])]
+    while not (await neighbour.read()).HasField("progress"):
+        pass
+    pid = seat.worker.process.pid  # type: ignore[union-attr]
     with pytest.raises(Internal) as caught:
         await run(mesh, "crasher", "test_crash", b"a CRASH picture")
     assert caught.value.reason == "WORKER_CRASHED"
     assert "SIGSEGV" in caught.value.message
-    assert not neighbour.done()
-    await neighbour
+    await until(lambda: mesh.node.pool.busy == 1)
+    neighbour.cancel()
+    await until(lambda: mesh.node.pool.busy == 0)
+    assert seat.worker.process.pid == pid  # type: ignore[union-attr]
     # A fresh worker takes the slot.
     await run(mesh, "crasher", "test_crash", b"a calm picture")
     assert not mesh.leftovers()
@@ -42,12 +46,10 @@ async def test_run_that_devours_memory_is_killed_with_its_reason(mesh: Mesh) -> 
     assert not mesh.leftovers()
 
 
-async def test_deadline_ends_a_run_that_does_not_stop_by_itself(mesh: Mesh) -> None:
-    began = time.monotonic()
+async def test_deadline_ends_a_run_that_does_not_stop_by_itself(hasty: Mesh) -> None:
     with pytest.raises(DeadlineExceeded) as caught:
-        await run(mesh, "stubborn", "test_stubborn", deadline_in=0.3)
+        await run(hasty, "stubborn", "test_stubborn", deadline_in=0.3)
     assert caught.value.reason == "TIMED_OUT"
-    assert time.monotonic() - began < 10
 
 
 async def test_cancel_stops_a_cooperative_run_and_keeps_its_worker(mesh: Mesh) -> None:
@@ -56,19 +58,20 @@ async def test_cancel_stops_a_cooperative_run_and_keeps_its_worker(mesh: Mesh) -
     while not (await call.read()).HasField("progress"):
         pass
     call.cancel()
-    await until(lambda: mesh.node.pool.busy == 0, 10.0)
+    await until(lambda: mesh.node.pool.busy == 0)
     assert {seat.worker.process.pid for seat in mesh.node.pool.seats if seat.worker} == before
     assert not mesh.leftovers()
 
 
-async def test_cancel_kills_a_stubborn_worker_and_all_it_held(mesh: Mesh) -> None:
+async def test_cancel_kills_a_stubborn_worker_and_all_it_held(hasty: Mesh) -> None:
+    mesh = hasty
     call = mesh.stub.Run(mesh.request("stubborn", "test_stubborn", b"in"))
     accepted = (await call.read()).accepted
     await until(lambda: any(s.worker and s.worker.calls for s in mesh.node.pool.seats))
     pid = mesh.node.pool.seats[int(accepted.worker.rpartition("-")[2])].worker.process.pid  # type: ignore[union-attr]
     began = time.monotonic()
     call.cancel()
-    await until(lambda: gone(pid), 10.0)
+    await until(lambda: gone(pid))
     assert time.monotonic() - began >= 0.4, "it was asked first"
     await until(lambda: mesh.node.pool.busy == 0)
     await run(mesh, "sleep_100ms", "test_sleep")
@@ -123,7 +126,8 @@ async def test_worker_is_replaced_after_its_share_of_runs() -> None:
             first = seat.worker.process.pid
             for _ in range(3):
                 await run(mesh, "sleep_100ms", "test_sleep", seconds=0.01)
-            assert seat.worker.process.pid != first and gone(first)
+            assert seat.worker.process.pid != first
+            await until(lambda: gone(first))
 
 
 async def test_workers_die_with_the_node() -> None:

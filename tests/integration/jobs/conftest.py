@@ -18,7 +18,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 async def house(folder: Path, ledger_dsn: str) -> AsyncIterator[House]:
-    """A replica of `jobs` on an empty ledger, with a lease of one second."""
+    """A replica of `jobs` on an empty ledger."""
     async with open_house(folder, ledger_dsn) as opened:
         yield opened
 

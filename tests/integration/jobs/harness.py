@@ -216,7 +216,7 @@ class House:
     async def create(self, *tasks: jobs_pb2.TaskSpec, **more: object) -> jobs_pb2.CreateJobResponse:
         return await self.jobs.CreateJob(request(*tasks, **more))
 
-    async def ended(self, job: jobs_pb2.Job, timeout: float = 20.0) -> jobs_pb2.Job:
+    async def ended(self, job: jobs_pb2.Job, timeout: float = 60.0) -> jobs_pb2.Job:
         """Wait until a job has ended."""
         request = jobs_pb2.WaitJobRequest(key=key(job))
         request.timeout.FromSeconds(int(timeout))
@@ -250,7 +250,7 @@ def reason(error: grpc.aio.AioRpcError) -> str:
     return from_rpc_error(error).reason
 
 
-async def eventually(condition: Callable[[], object], timeout: float = 10.0) -> None:
+async def eventually(condition: Callable[[], object], timeout: float = 60.0) -> None:
     """Poll until a condition (plain or async) holds."""
     until = time.monotonic() + timeout
     while True:
@@ -267,10 +267,14 @@ async def eventually(condition: Callable[[], object], timeout: float = 10.0) -> 
 async def open_house(
     folder: Path, dsn: str, *, name: str = "jobs", whole_drain: float = 0.0, **jobs: object
 ) -> AsyncIterator[House]:
-    """Run a replica."""
+    """Run a replica.
+
+    Leases and silent nodes last long: a machine that is slow for a moment loses none. Tests about their
+    end make them short.
+    """
     values = {
-        "lease_seconds": 1.0,
-        "announce_seconds": 0.2,
+        "lease_seconds": 120.0,
+        "announce_seconds": 10.0,
         "poll_seconds": 0.2,
         "replica_seconds": 0.3,
         "drain_seconds": 0.0,

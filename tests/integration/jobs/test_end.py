@@ -123,17 +123,13 @@ async def test_deleting_ends_and_forgets(house: House) -> None:
     node = await house.node(forever)
     job = await house.submit()
     await eventually(lambda: node.busy == 1)
-    watching = asyncio.create_task(_events(house, job))
-    await eventually(lambda: house.ledger.hub.get(job.id).state.value == "RUNNING")  # type: ignore[union-attr]
+    watch = aiter(house.jobs.WatchJob(jobs_pb2.WatchJobRequest(key=key(job))))
+    while (await anext(watch)).event.job.state != jobs_pb2.STATE_RUNNING:
+        continue
     await house.jobs.DeleteJob(jobs_pb2.DeleteJobRequest(key=key(job)))
-    assert (await watching)[-1] == jobs_pb2.EVENT_TYPE_CANCELLED
+    assert [answer.event.type async for answer in watch][-1] == jobs_pb2.EVENT_TYPE_CANCELLED
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await house.get(job)
     assert reason(caught.value) == "NOT_FOUND"
     await eventually(lambda: node.busy == 0)
     assert await house.sql("SELECT 1 FROM ledger.task") == []
-
-
-async def _events(house: House, job: jobs_pb2.Job) -> list[int]:
-    watch = house.jobs.WatchJob(jobs_pb2.WatchJobRequest(key=key(job)))
-    return [answer.event.type async for answer in watch]

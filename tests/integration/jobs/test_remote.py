@@ -75,10 +75,10 @@ async def test_a_node_that_dies_takes_nothing_noted_with_it(house: House) -> Non
     first, kill = await house.mortal_node(Buys("wait"))
     job = await house.submit()
 
-    await eventually(lambda: stored(house, job), 30)
+    await eventually(lambda: stored(house, job))
     await kill()
     second = await house.node(Buys())
-    assert (await house.ended(job, 60)).state == jobs_pb2.STATE_SUCCEEDED
+    assert (await house.ended(job)).state == jobs_pb2.STATE_SUCCEEDED
     assert len(first.seen) == 1 and from_struct(second.seen[-1].checkpoint) == STATE
 
 
@@ -86,11 +86,11 @@ async def test_another_replica_tells_it_too(folder: Path, ledger_dsn: str) -> No
     async with open_house(folder, ledger_dsn) as one:
         node = await one.node(Buys("wait"))
         job = await one.submit()
-        await eventually(lambda: stored(one, job), 30)
+        await eventually(lambda: stored(one, job))
     assert not node.discarded, "a replica that stops gives nothing up"
     async with open_house(folder, ledger_dsn) as other:
         second = await other.node(Buys())
-        assert (await other.ended(job, 60)).state == jobs_pb2.STATE_SUCCEEDED
+        assert (await other.ended(job)).state == jobs_pb2.STATE_SUCCEEDED
         assert from_struct(second.seen[-1].checkpoint) == STATE
 
 
@@ -99,7 +99,7 @@ async def test_who_lost_the_lease_notes_nothing(house: House) -> None:
     await house.node(Buys("wait"))
     job = await house.submit()
     row = "SELECT id, lease_token, checkpoint FROM ledger.task WHERE job_id = $1"
-    await eventually(lambda: stored(house, job), 30)
+    await eventually(lambda: stored(house, job))
     before = (await house.sql(row, UUID(job.id)))[0]
     tasks = house.ledger.tasks
     await tasks.note_checkpoint(str(before["id"]), "00000000-0000-4000-8000-000000000000", {"a": 1})
@@ -111,9 +111,9 @@ async def test_who_lost_the_lease_notes_nothing(house: House) -> None:
 async def test_a_cancelled_job_gives_up_what_its_remote_task_holds(house: House) -> None:
     node = await house.node(Buys("wait"), engines=(REMOTE,), remote_slots=2)
     job = await house.submit(task(model_preference="there"))
-    await eventually(lambda: stored(house, job), 30)
+    await eventually(lambda: stored(house, job))
     await house.jobs.CancelJob(jobs_pb2.CancelJobRequest(key=key(job)))
-    await eventually(lambda: node.discarded and not node.busy, 30)
+    await eventually(lambda: node.discarded and not node.busy)
     (given_up,) = node.discarded
     assert given_up.engine_id == "there" and from_struct(given_up.checkpoint) == STATE
     assert given_up.task_id == node.seen[0].task_id
@@ -123,26 +123,26 @@ async def test_what_no_attempt_holds_is_given_up_by_the_next_node(house: House) 
     """Its node died, and its job was cancelled before another came: the note outlives both."""
     _, kill = await house.mortal_node(Buys("wait"), engines=(REMOTE,), remote_slots=2)
     job = await house.submit(task(model_preference="there"))
-    await eventually(lambda: stored(house, job), 30)
+    await eventually(lambda: stored(house, job))
     await kill()
-    await eventually(lambda: not len(house.ledger.attempts), 30)
+    await eventually(lambda: not len(house.ledger.attempts))
     await house.jobs.CancelJob(jobs_pb2.CancelJobRequest(key=key(job)))
     node = await house.node(Buys(), engines=(REMOTE,), remote_slots=2)
-    await eventually(lambda: node.discarded, 30)
+    await eventually(lambda: node.discarded)
     assert from_struct(node.discarded[0].checkpoint) == STATE and not node.seen
 
     async def forgotten() -> bool:
         return not await stored(house, job)
 
-    await eventually(forgotten, 30)
+    await eventually(forgotten)
 
 
 async def test_a_local_task_has_nothing_to_give_up(house: House) -> None:
     node = await house.node(forever)
     job = await house.submit()
-    await eventually(lambda: node.busy, 30)
+    await eventually(lambda: node.busy)
     await house.jobs.CancelJob(jobs_pb2.CancelJobRequest(key=key(job)))
-    await eventually(lambda: not node.busy, 30)
+    await eventually(lambda: not node.busy)
     assert not node.discarded
 
 
@@ -158,10 +158,10 @@ async def test_nothing_goes_out_unless_it_was_chosen(house: House) -> None:
 async def test_remote_tasks_take_no_slot_of_the_others(house: House) -> None:
     node = await house.node(forever, engines=(REMOTE, HERE), slots=1, remote_slots=2)
     jobs = [await house.submit(task(model_preference="there")) for _ in range(3)]
-    await eventually(lambda: node.busy == 2, 30)
+    await eventually(lambda: node.busy == 2)
     local = await house.submit(task(model_preference="here"))
-    await eventually(lambda: node.busy == 3, 30)
+    await eventually(lambda: node.busy == 3)
     assert [run.engine_id for run in node.seen] == ["there", "there", "here"]
     for job in (*jobs, local):
         await house.jobs.CancelJob(jobs_pb2.CancelJobRequest(key=key(job)))
-    await eventually(lambda: not node.busy, 30)
+    await eventually(lambda: not node.busy)

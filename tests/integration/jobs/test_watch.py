@@ -129,7 +129,7 @@ async def test_a_feed_tells_open_jobs_and_then_everything(house: House) -> None:
 
 
 async def test_open_streams_do_not_hold_up_a_stop(folder: Path, ledger_dsn: str) -> None:
-    async with open_house(folder, ledger_dsn, whole_drain=20.0) as house:
+    async with open_house(folder, ledger_dsn, whole_drain=100.0) as house:
         await house.node(forever)
         job = await house.submit()
         feed = house.feed.WatchFeed(jobs_pb2.WatchFeedRequest())
@@ -137,7 +137,7 @@ async def test_open_streams_do_not_hold_up_a_stop(folder: Path, ledger_dsn: str)
         await feed.read()
         await watch.read()
         stopping = time.monotonic()
-    assert time.monotonic() - stopping < 15
+    assert time.monotonic() - stopping < 60
     for stream in (feed, watch):
         assert await stream.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
@@ -151,6 +151,9 @@ async def test_a_job_is_watched_at_a_replica_that_does_not_run_it(
         await other.node(steps)
         job = await house.submit()
         watching = asyncio.create_task(_collect(_watch(house, job)))
+        # What came before the one replica listened to the other is told as one state.
+        steps.steps.put_nowait(0.05)
+        await eventually(lambda: house.ledger.hub.get(job.id).progress.fraction == 0.05)  # type: ignore[union-attr]
         for n in range(1, 11):
             steps.steps.put_nowait(n / 10)
         events = await watching

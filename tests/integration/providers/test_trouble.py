@@ -8,10 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
+from pydantic import SecretStr
 
 from maquette.api.capability.v1 import capability_pb2 as pb
 from maquette.runtime.errors import DeadlineExceeded, Internal, ResourceExhausted, Unavailable
 from maquette.runtime.remote.meshy import noted
+from maquette.runtime.settings import MeshySettings
 from maquette.runtime.structs import from_struct
 from tests.integration.capability.conftest import Mesh, until
 from tests.integration.providers.conftest import (
@@ -70,6 +72,15 @@ async def test_a_full_queue_is_waited_for_beyond_all_patience(meshy: FakeMeshy) 
         meshy.most_open = 10
         assert (await running)[-1].HasField("result")
         assert len(meshy.made(IMAGE)) == 1
+
+
+async def test_a_task_is_asked_every_two_seconds_how_it_goes(meshy: FakeMeshy) -> None:
+    meshy.steps[IMAGE] = [("IN_PROGRESS", 5), ("SUCCEEDED", 100)]
+    settings = MeshySettings(api_key=SecretStr(KEY), base_url=meshy.url)
+    async with node_with(meshy_engines(settings)) as node:
+        await run(node, image_request(node, picture()))
+    first, second = meshy.seen("GET", IMAGE)
+    assert second.at - first.at >= settings.poll_seconds == 2.0
 
 
 async def test_the_providers_retry_after_is_honoured(node: Mesh, meshy: FakeMeshy) -> None:
@@ -183,8 +194,12 @@ async def test_the_node_remembers_what_its_caller_did_not_live_to_hear(node: Mes
     await idle(node)
     (task,) = meshy.made(IMAGE)
     task.steps = [("SUCCEEDED", 100)]
-    assert (await run(node, request))[-1].HasField("result")
+    events = await run(node, request)
+    assert events[-1].HasField("result")
     assert meshy.count("POST") == 1 and not meshy.count("DELETE")
+    # And the next caller hears it: this node may be lost too.
+    told = [from_struct(event.checkpoint.state) for event in events if event.HasField("checkpoint")]
+    assert [noted(state) for state in told] == [{"task": (IMAGE, task.id)}]
 
 
 async def test_a_job_that_was_cancelled_is_given_up_at_the_provider(node: Mesh, meshy: FakeMeshy) -> None:

@@ -252,7 +252,7 @@ async def assert_nothing_left(storage: Storage) -> None:
     assert await storage.sql("SELECT count(*) FROM assets.blob") == 0
 
 
-async def until(condition, seconds: float = 5.0) -> None:
+async def until(condition, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "not in time"

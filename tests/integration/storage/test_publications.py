@@ -88,6 +88,25 @@ async def test_publishing_again_finds_what_was_published(storage: Storage) -> No
     assert again.url.endswith(f"?seconds={23 * 3600}")
 
 
+class DyingBucket(MemoryBucket):
+    """Its process ends when the object is there and nobody has been told."""
+
+    async def copy(self, digest: str, key: str, media_type: str, filename: str) -> None:
+        await super().copy(digest, key, media_type, filename)
+        raise asyncio.CancelledError
+
+
+async def test_whoever_dies_right_after_an_upload_leaves_one_object(storage: Storage) -> None:
+    dying, bucket = DyingBucket(), MemoryBucket()
+    dying.objects = bucket.objects
+    digest = await storage.put(b"glTF")
+    with pytest.raises(asyncio.CancelledError):
+        await _publications(storage, dying).publish("task", 0, digest, "model.glb", GLB)
+    storage.clock.advance(seconds=30)
+    found = await _publications(storage, bucket).publish("task", 0, digest, "model.glb", GLB)
+    assert list(bucket.objects) == [found.key]
+
+
 async def test_many_at_once_have_one_key_each(storage: Storage) -> None:
     bucket = MemoryBucket()
     digest = await storage.put(b"glTF")

@@ -132,7 +132,7 @@ async def test_a_write_that_meets_a_removal_waits_for_it_and_is_not_lost(
         # The row is locked: the write gets as far as its announcement, and waits.
         writing.append(asyncio.create_task(storage.put(data)))
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not await storage.sql(waiting):  # noqa: ASYNC110 — the server has no event for it
                 await asyncio.sleep(0.01)
         return await remove(victim)
@@ -214,7 +214,7 @@ async def test_bytes_that_are_gone_or_going_cannot_be_held(storage: Storage, mon
         # The row is locked: whoever wants to hold it waits.
         holding.append(asyncio.create_task(hold(storage, digest)))
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not await storage.sql(waiting):  # noqa: ASYNC110 — the server has no event for it
                 await asyncio.sleep(0.01)
         return await remove(victim)

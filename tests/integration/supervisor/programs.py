@@ -39,7 +39,7 @@ def row(
     *,
     after: tuple[str, ...] = (),
     late: bool = False,
-    stop_seconds: float = 4.0,
+    stop_seconds: float = 30.0,
 ) -> ProcessSpec:
     """Return a row whose process is ready once it has written the file of its name."""
     mark = folder / name
@@ -62,7 +62,7 @@ def _exists(path: Path) -> Probe:
     return probe
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Return once a condition holds. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 — only the outside can tell

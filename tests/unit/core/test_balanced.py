@@ -51,14 +51,14 @@ class Replicas:
         while channel.get_state() is grpc.ChannelConnectivity.READY:
             await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
 
-    async def ask(self, timeout: float = 10.0) -> str:
+    async def ask(self, timeout: float = 60.0) -> str:
         request = storage_pb2.GetUploadRequest(account_id="public", id="x")
         answer = await self.stub.GetUpload(request, timeout=timeout, wait_for_ready=True)
         return answer.upload.id
 
     async def until_heard(self, *names: str) -> None:
         """Ask until exactly these answer, in turns."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while {await self.ask() for _ in range(2 * len(NAMES))} != set(names):
                 # Asking dials those that are away.
                 continue

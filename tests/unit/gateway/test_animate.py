@@ -71,15 +71,44 @@ def test_one_call_an_animation_with_what_was_asked_for() -> None:
 
 
 def test_second_forms_are_steps_of_their_own_where_an_engine_writes_them() -> None:
-    tasks = _tasks(30, rig_fbx=True, animation_fbx=True)
-    assert {"rig_fbx", "anim_30_fbx"} <= set(tasks)
-    for name, source in (("publish_rig", "rig_fbx"), ("publish_anim_30", "anim_30_fbx")):
-        [first, second] = tasks[name].inputs
-        assert not first.optional and second.optional and second.output.task == source
+    tasks = _tasks(106, 30, rig_fbx=True, animation_fbx=True)
+    assert {"rig_fbx", "anim_106_fbx", "anim_30_fbx"} <= set(tasks)
+    [first, second] = tasks["publish_anim_30"].inputs
+    assert not first.optional and second.optional and second.output.task == "anim_30_fbx"
     again = animation_pb2.Animate()
     assert tasks["anim_30_fbx"].parameters.Unpack(again) and again.no_pictures
     # Remote engines bring the second form with the first.
     assert _tasks(30)["publish_rig"].inputs[1].output.role == "fbx"
+
+
+def test_no_first_form_waits_for_a_second_one() -> None:
+    tasks = _tasks(106, 30, rig_fbx=True, animation_fbx=True)
+    for name in ("publish_rig", "anim_106", "anim_30"):
+        reads = {ref.output.task for ref in tasks[name].inputs}
+        assert reads == {"rig"} and not tasks[name].after
+    assert [ref.output.task for ref in tasks["publish_rig_fbx"].inputs] == ["rig_fbx"]
+    for number in (106, 30):
+        assert list(tasks[f"anim_{number}_fbx"].after) == ["anim_106", "anim_30"]
+
+
+def test_a_rig_has_its_link_before_its_second_form_is_written() -> None:
+    def published(name: str, media_type: str) -> jobs_pb2.Artifact:
+        file = jobs_pb2.Artifact(role="published", filename=name, media_type=media_type)
+        file.meta.update({"published": {"key": name, "url": f"https://s3/{name}?signed", "direct_url": "d"}})
+        return file
+
+    job = jobs_pb2.Job(state=jobs_pb2.STATE_RUNNING)
+    job.tasks.add(name="publish_rig", artifacts=[published("rigged.glb", "model/gltf-binary")])
+    job.tasks.add(name="publish_rig_fbx")
+    links = {
+        "rigged_character_glb_url": "https://s3/rigged.glb?signed",
+        "rigged_character_fbx_url": None,
+    }
+    assert status_view(job, "")["result"] == links
+    job.tasks[1].artifacts.append(published("rigged.fbx", "model/fbx"))
+    assert status_view(job, "")["result"] == links | {
+        "rigged_character_fbx_url": "https://s3/rigged.fbx?signed"
+    }
 
 
 def test_an_engine_that_is_named_runs_or_none() -> None:

@@ -39,7 +39,7 @@ async def test_a_call_whose_replica_dies_is_made_again_only_when_that_is_safe(tm
     settings = Settings(data_dir=tmp_path, drain_seconds=0, addresses=AddressSettings(jobs=addresses))
     silent, other = Replica(answers=False), Replica()
     dying = await serve_replica(settings, silent, addresses[0])
-    async with open_backends(settings) as backends, asyncio.timeout(20):
+    async with open_backends(settings) as backends, asyncio.timeout(60):
         jobs = backends.jobs
         request = jobs_pb2.GetQueueStatsRequest()
         asking = asyncio.create_task(call(jobs.jobs.GetQueueStats, request, jobs.channel, safe=safe))
@@ -89,7 +89,7 @@ async def test_unary_calls_go_to_every_replica_that_is_there(tmp_path):
             jobs = backends.jobs
             await call(jobs.jobs.GetQueueStats, jobs_pb2.GetQueueStatsRequest(), jobs.channel)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not all(replica.asked for replica in replicas):
                 await ask()
             await servers[0].stop(None)

@@ -65,7 +65,7 @@ def ask(maker: JobMaker, *names: str) -> list[asyncio.Task[jobs_pb2.CreateJobRes
 
 
 async def until_called(ledger: Ledger, times: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(ledger.calls) < times:  # noqa: ASYNC110 — the ledger says nothing of its own
             await asyncio.sleep(0)
 

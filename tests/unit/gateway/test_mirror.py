@@ -164,4 +164,4 @@ async def test_watchers_wake_on_change_and_on_loss():
         waiter = loop.create_future()
         entry.waiters.add(waiter)
         change()
-        await asyncio.wait_for(waiter, 1)
+        await asyncio.wait_for(waiter, 60)

@@ -17,6 +17,7 @@ from maquette.geometry.codecs.gltf_rig import measure_rig
 from maquette.runtime.engine import EngineRequest, EngineResult, InputFile
 from maquette.runtime.errors import Cancelled, InvalidArgument, MaquetteError
 from services.rigging.engines import engines
+from tests.support import capsules
 from tests.support.figures import humanoid
 
 MALFORMED = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "malformed"
@@ -152,6 +153,16 @@ def test_a_mesh_of_three_points_is_no_character(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"^pose estimation failed: ") as failed:
         rig(tmp_path, data)
     assert failed.value.reason == "RIGGING_FAILED"
+
+
+def test_a_character_of_another_type_than_asked_for_gets_no_rig(tmp_path: Path) -> None:
+    character = capsules.cow()
+    mesh = Mesh(character.vertices.astype(np.float32), character.faces.astype(np.int32))
+    data = encode(Asset("c", (Part("c", mesh),)), "glb")[0].data
+    with pytest.raises(InvalidArgument, match=r"^pose estimation failed: it stands on four ") as failed:
+        rig(tmp_path, data, character_type="humanoid")
+    assert failed.value.reason == "RIGGING_FAILED"
+    assert not list((tmp_path / "work").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,9 @@ import pytest
 
 from quality.true_rigs import read_true_rig
 from services.rigging.engines.limb_graph.skeleton import Fitted, PoseEstimationFailed, fit_skeleton
+from services.rigging.engines.limb_graph.skeleton.body import upright_bodies
+from services.rigging.engines.limb_graph.skeleton.fit_quadruped import fit_quadruped
+from services.rigging.engines.limb_graph.skeleton.search import UPS
 from tests.support import capsules
 
 RIGS = Path(__file__).resolve().parents[4] / "shared" / "data" / "rigging"
@@ -134,6 +137,52 @@ def test_four_legs_make_a_quadruped_that_looks_where_its_head_is() -> None:
     heads = dict(zip(fitted.skeleton.names, fitted.skeleton.heads, strict=True))
     for name, point in character.joints.items():
         assert np.linalg.norm(heads[name] - point) < 0.14, name
+
+
+def test_an_animal_asked_to_be_a_person_is_refused_and_told_what_to_ask_for() -> None:
+    """Its file lays it on its rump, where it passes for a person; on its feet it is none."""
+    animal = capsules.cow().turned(capsules.about("x", 90) @ capsules.about("y", 30))
+    with pytest.raises(PoseEstimationFailed, match=r"four legs, .* character_type quadruped or auto"):
+        fit_skeleton(animal.vertices, animal.faces, character_type="humanoid")
+
+
+def test_a_person_asked_to_be_an_animal_is_refused_and_told_what_to_ask_for() -> None:
+    person = fitted_person(45.0)[0]
+    with pytest.raises(
+        PoseEstimationFailed, match=r"upright on two legs, .* character_type humanoid or auto"
+    ):
+        fit_skeleton(person.vertices, person.faces, character_type="quadruped")
+
+
+def test_hems_before_and_behind_an_upright_body_make_no_animal() -> None:
+    person = capsules.person(20.0)
+    hems = [capsules.capsule([x, 0.05, z], [x, 0.5, z], 0.07) for x in (-0.14, 0.14) for z in (-0.17, 0.17)]
+    robe = capsules.capsule([0, 0.5, 0], [0, 1.25, 0], 0.24)
+    vertices, faces = capsules.join([(person.vertices, person.faces), robe, *hems])
+    body = next(upright_bodies(vertices, faces, UPS[0], 1.0))
+    with pytest.raises(PoseEstimationFailed, match="stands upright"):
+        fit_quadruped(body)
+
+
+def test_an_insect_asked_to_be_a_person_is_refused_and_told_what_to_ask_for() -> None:
+    with pytest.raises(PoseEstimationFailed, match=r"6 legs, .* character_type generic or auto"):
+        fit_skeleton(*capsules.ant(), character_type="humanoid")
+
+
+@pytest.mark.skipif(not RIGS.is_dir(), reason="the rigs lie beside the repository")
+@pytest.mark.parametrize("name", ["Alpaca", "Cow", "Fox", "Horse", "Husky"])
+def test_no_real_animal_is_rigged_as_a_person(name: str) -> None:
+    rig = read_true_rig(RIGS / "gt" / f"{name}.glb")
+    with pytest.raises(PoseEstimationFailed, match="stands on four legs"):
+        fit_skeleton(rig.vertices, rig.faces, character_type="humanoid")
+
+
+@pytest.mark.skipif(not RIGS.is_dir(), reason="the rigs lie beside the repository")
+def test_a_mage_in_a_coat_is_a_person_and_no_animal() -> None:
+    rig = read_true_rig(RIGS / "gt" / "KK_Mage.glb")
+    assert fit_skeleton(rig.vertices, rig.faces, character_type="auto").template == "humanoid"
+    with pytest.raises(PoseEstimationFailed, match="upright on two legs"):
+        fit_skeleton(rig.vertices, rig.faces, character_type="quadruped")
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ class SystemServicer(system_pb2_grpc.SystemServiceServicer):
         forgotten: jobs_pb2.DeleteResultResponse = await call(
             backends.jobs.artifacts.DeleteResult, forget, backends.jobs.channel
         )
-        self._parts.feed.stale(entry.job)
+        await self._parts.feed.renew(entry.job)
         view = system_pb2.DeletedResult(job_id=request.job_id, message="No result file to delete")
         if forgotten.artifacts:
             freed_bytes = await self._release(forgotten.artifacts)

@@ -35,7 +35,7 @@ def http_status(error: MaquetteError) -> int:
 
 
 REFUSALS: dict[int, str] = {
-    400: "",
+    400: "Bad Request",
     403: "",
     404: "Not Found",
     405: "Method Not Allowed",

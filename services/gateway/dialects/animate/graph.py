@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
@@ -87,16 +88,18 @@ def _character(request: AnimateRequest, model: jobs_pb2.InputRef, plan: Plan) ->
         output_format="glb",
         height_meters=request.height_meters,
     )
-    tasks = [_step("rig", RIG, rig, [model], engine=engines.rig_engine, soft=True)]
-    links = [_made("rig"), _read("rig", _FBX, optional=True)]
+    tasks = [
+        _step("rig", RIG, rig, [model], engine=engines.rig_engine, soft=True),
+        _publish("publish_rig", "rigged.glb", [_made("rig"), _read("rig", _FBX, optional=True)]),
+    ]
     if plan.rig_fbx:
         # The rig that the first run made, as it is: only its weights are found anew.
         again = rigging_pb2.AutoRig(rig_mode="skin", output_format="fbx")
-        tasks.append(
-            _step("rig_fbx", RIG, again, [_made("rig")], engine=engines.rig_engine, soft=True, phase=LINKS)
-        )
-        links[1] = _read("rig_fbx", _MADE, optional=True)
-    tasks.append(_publish("publish_rig", "rigged.glb", links))
+        tasks += [
+            _step("rig_fbx", RIG, again, [_made("rig")], engine=engines.rig_engine, soft=True, phase=LINKS),
+            # By itself: the first form's link shall not wait for it.
+            _publish("publish_rig_fbx", "rigged.fbx", [_made("rig_fbx")]),
+        ]
     for number in request.animation_ids:
         tasks += _animation(request, number, plan)
     return tasks
@@ -112,35 +115,14 @@ def _animation(request: AnimateRequest, number: int, plan: Plan) -> list[jobs_pb
         )
 
     engine = plan.engines.animation_engine
-    tasks = [
-        _step(
-            name,
-            ANIMATE,
-            move("glb"),
-            [_made("rig")],
-            engine=engine,
-            soft=True,
-            phase="animation",
-            item=item,
-            weight=weight,
-        )
-    ]
+    step = partial(_step, feature=ANIMATE, inputs=[_made("rig")], engine=engine, soft=True, item=item)
+    tasks = [step(name, parameters=move("glb"), phase="animation", weight=weight)]
     links = [_made(name), _read(name, _FBX, optional=True)]
     if plan.animation_fbx:
         again = f"{name}_fbx"
-        reads = [_made("rig")]
-        tasks.append(
-            _step(
-                again,
-                ANIMATE,
-                move("fbx", again=True),
-                reads,
-                engine=engine,
-                soft=True,
-                phase=LINKS,
-                item=item,
-            )
-        )
+        # No second form before every first one.
+        first = [animation_step(other) for other in request.animation_ids]
+        tasks.append(step(again, parameters=move("fbx", again=True), phase=LINKS, after=first))
         links[1] = _read(again, _MADE, optional=True)
     tasks.append(_publish(f"publish_{name}", f"anim_{number}.glb", links, item=item))
     return tasks
@@ -162,6 +144,7 @@ def _step(
     phase: str = "",
     item: str = "",
     weight: float = 0.0,
+    after: Sequence[str] = (),
 ) -> jobs_pb2.TaskSpec:
     packed = any_pb2.Any()
     packed.Pack(parameters)
@@ -171,6 +154,7 @@ def _step(
         feature=feature,
         parameters=packed,
         inputs=inputs,
+        after=after,
         model_preference=engine,
         # Who names an engine does not want another one in its place.
         fallback=jobs_pb2.FALLBACK_DENY if engine else jobs_pb2.FALLBACK_ALLOW,

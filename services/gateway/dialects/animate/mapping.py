@@ -104,7 +104,7 @@ def _result(job: jobs_pb2.Job, tasks: _Tasks, base_url: str) -> dict[str, Any]:
             "s3_direct_url": published["direct_url"],
             "s3_key": published["key"],
         }
-    rigged = links.of(tasks.get("publish_rig"))
+    rigged = [*links.of(tasks.get("publish_rig")), *links.of(tasks.get("publish_rig_fbx"))]
     if rigged:
         result["rigged_character_glb_url"] = _url(rigged, fbx=False)
         result["rigged_character_fbx_url"] = _url(rigged, fbx=True)

@@ -17,7 +17,12 @@ from services.rigging.engines.limb_graph.skeleton.checks import (
     weigh_mirror,
 )
 from services.rigging.engines.limb_graph.skeleton.fit_humanoid import Fit
-from services.rigging.engines.limb_graph.skeleton.fitted import Pose, PoseEstimationFailed, Vectors
+from services.rigging.engines.limb_graph.skeleton.fitted import (
+    Pose,
+    PoseEstimationFailed,
+    StandsOtherwise,
+    Vectors,
+)
 from services.rigging.engines.limb_graph.skeleton.mirroring import mirror_joints
 from services.rigging.engines.limb_graph.skeleton.pairs import limb_graph, mirrored_pairs
 from services.rigging.engines.limb_graph.skeleton.quadruped_landmarks import (
@@ -93,7 +98,7 @@ def _neck_joints(body: Body, legs: Legs, trunk: Trunk) -> tuple[dict[str, Vector
         raise PoseEstimationFailed("no head stands clear before the front legs")
     line, areas, _ = found
     if roundness(body, line[3:-4], areas[3:-4]) < _ROUND:
-        raise PoseEstimationFailed("what lies before the front legs is a board, no neck")
+        raise StandsOtherwise("what lies before the front legs is a board, no neck")
     if abs(line[-1, 0]) > 0.08 * body.size:
         raise PoseEstimationFailed("what lies before the front legs is no head: it ends beside the middle")
     line[:, 0] = 0.0

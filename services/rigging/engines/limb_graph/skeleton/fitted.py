@@ -24,6 +24,10 @@ class PoseEstimationFailed(ValueError):
         self.reason = reason
 
 
+class StandsOtherwise(PoseEstimationFailed):
+    """It stands on legs, but as neither a person nor an animal of four legs does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pose:
     """How the character stands.

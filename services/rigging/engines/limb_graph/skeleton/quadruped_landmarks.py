@@ -9,7 +9,11 @@ from scipy import ndimage
 
 from services.rigging.engines.limb_graph.skeleton.arms import SIDES, SIGN
 from services.rigging.engines.limb_graph.skeleton.body import Body
-from services.rigging.engines.limb_graph.skeleton.fitted import PoseEstimationFailed, Vectors
+from services.rigging.engines.limb_graph.skeleton.fitted import (
+    PoseEstimationFailed,
+    StandsOtherwise,
+    Vectors,
+)
 from services.rigging.engines.limb_graph.skeleton.pairs import Pair
 from services.rigging.engines.limb_graph.solid import Mask
 
@@ -21,6 +25,8 @@ _SHORT_LEG = 0.35
 """A pair of legs this short against the longest is none."""
 _SWELL = 2.2
 _THINNEST_TRUNK = 0.07
+_TALLEST_TRUNK = 2.0
+"""Of the way between the legs; the hems of a robe stand before and behind a body six times as tall."""
 _FLAT = np.ones((3, 3), bool)
 _TOUCHING = np.ones((3, 3, 3), bool)
 _TURN = 1.3
@@ -62,7 +68,7 @@ def find_legs(body: Body, pairs: list[Pair]) -> Legs:
     if len(standing) < 2 or standing[-1].tip[2] - standing[0].tip[2] < _LEGS_APART * body.size:
         raise PoseEstimationFailed("it does not stand on two pairs of legs")
     if len(standing) > 2:
-        raise PoseEstimationFailed(f"it stands on {2 * len(standing)} legs, a quadruped on four")
+        raise StandsOtherwise(f"it stands on {2 * len(standing)} legs, neither on two nor on four")
     cells = np.zeros(body.occupied.shape, bool)
     lines = {}
     for end, pair in (("Back", standing[0]), ("Front", standing[1])):
@@ -126,7 +132,9 @@ def find_trunk(body: Body, legs: Legs) -> Trunk:
         raise PoseEstimationFailed("there is no trunk between the legs")
     thickness = float(np.median(np.array(high) - np.array(low)))
     if thickness < _THINNEST_TRUNK * body.size:
-        raise PoseEstimationFailed("what the legs carry is too thin for a trunk")
+        raise StandsOtherwise("what the legs carry is too thin for a trunk")
+    if thickness > _TALLEST_TRUNK * (joins["Front"] - joins["Back"]):
+        raise PoseEstimationFailed("what the legs carry stands upright; an animal's trunk lies along them")
     return Trunk(joins["Front"], joins["Back"], float(np.median(low)), thickness)
 
 
