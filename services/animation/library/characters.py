@@ -25,10 +25,10 @@ MOVES: tuple[Move, ...] = (
         replace(
             CASUAL,
             cycle=1.0,
-            stride=1.58,
+            stride=1.6,
             lean=-3,
             nod=-4,
-            arms=32,
+            arms=35,
             spread=14,
             elbow=14,
             elbow_swing=22,

@@ -25,17 +25,26 @@ _FLOOR_SIT = pose(
     fist=0.2,
 )
 _ASLEEP = pose(SIT, bend=20, nod=44, tilt=10, swing=22, elbow=46)
-_ON_SIDE = pose(
-    LYING,
-    roll=0,
-    turn=0,
-    pitch=-90,
-    thigh=46,
-    knee=70,
-    bend=16,
-    swing=40,
-    elbow=70,
+_ON_BACK = pose(LYING, turn=90, roll=90)
+"""Lying so that ``pitch`` rolls the body about its length: -90 on the back, 0 on the left side."""
+_CURLED = pose(
+    _ON_BACK,
+    thigh=44,
+    knee=72,
+    bend=18,
+    elbow=86,
+    swing=56,
+    spread=-8,
+    l_swing=72,
+    l_elbow=104,
+    l_thigh_out=8,
+    r_thigh=60,
+    r_thigh_out=-20,
+    r_knee=84,
 )
+"""Curled up on the left side."""
+_ON_LEFT = pose(_CURLED, pitch=-16, x=0.12, nod=12, look=8)
+_ON_RIGHT = pose(mirrored(_CURLED), turn=90, roll=90, pitch=-164, x=-0.12, nod=12, look=-8)
 _CRAWLING = pose(
     FALLEN_FRONT, r_spread=110, r_rotate=-86, r_elbow=84, nod=-36, look=0, bend=-14, r_knee=40, l_knee=6
 )
@@ -128,13 +137,13 @@ MOVES: tuple[Move, ...] = (
         "toss_and_turn",
         _DAILY,
         "sleeping badly, rolling from side to side",
-        (0, pose(LYING, roll=0)),
-        (0.9, pose(_ON_SIDE, roll=0, lean=10, look=50, twist=30)),
-        (2.0, pose(_ON_SIDE, roll=0, lean=12, look=54, twist=34)),
-        (2.9, pose(LYING, thigh=14, knee=26, spread=40)),
-        (3.8, mirrored(pose(_ON_SIDE, roll=0, lean=10, look=50, twist=30))),
-        (4.8, mirrored(pose(_ON_SIDE, roll=0, lean=12, look=54, twist=34))),
-        (5.8, pose(LYING, roll=0)),
+        (0, _ON_BACK),
+        (1.1, pose(_ON_LEFT, pitch=-24, twist=-10)),
+        (2.1, _ON_LEFT),
+        (3.2, pose(_ON_BACK, thigh=14, l_thigh=30, knee=26, l_knee=56, spread=30)),
+        (4.3, pose(_ON_RIGHT, pitch=-156, twist=10)),
+        (5.3, _ON_RIGHT),
+        (6.4, _ON_BACK),
         loop=True,
         rests=True,
         tags=("lying", "sleeping"),

@@ -8,7 +8,7 @@ from services.animation.library.overlay import Overlay, Wave
 from services.animation.motion.gait import Gait
 from services.animation.motion.moves import Move, stepping
 
-CASUAL = Gait(kick=0.03, clearance=0.08, stride=1.42)
+CASUAL = Gait(kick=0.05, clearance=0.08, stride=1.42, push=42)
 _HANDS_ON_HIPS = {"grip": 1, "hand_x": 0.36, "hand_y": -0.92, "hand_z": 0.06, "elbow_out": 70, "palm": 40}
 
 MOVES: tuple[Move, ...] = (
@@ -17,7 +17,16 @@ MOVES: tuple[Move, ...] = (
         "brisk_walk",
         "a quick walk, bent arms swinging",
         replace(
-            CASUAL, cycle=0.92, stride=1.6, arms=32, elbow=38, elbow_swing=26, lean=5, chest_turn=12, fist=0.6
+            CASUAL,
+            cycle=0.92,
+            stride=1.6,
+            push=50,
+            arms=32,
+            elbow=38,
+            elbow_swing=26,
+            lean=5,
+            chest_turn=12,
+            fist=0.6,
         ),
     ),
     stepping(

@@ -109,7 +109,9 @@ def _foot(form: Gait, phase: NDArray[np.float64]) -> tuple[Curve, Curve, Curve]:
     lead = form.ahead * form.stance * form.stride
     stance = part < form.stance
     swing = np.clip((part - form.stance) / (1.0 - form.stance), 0.0, 1.0)
-    moved = swing - np.sin(2 * np.pi * swing) / (2 * np.pi)
+    # Quickly off, or the pelvis would stretch the leg that is about to swing; softly down.
+    even = swing - np.sin(2 * np.pi * swing) / (2 * np.pi)
+    moved = 0.5 * (even + swing**2 * (6.0 - 8.0 * swing + 3.0 * swing**2))
     along = lead + form.stride * (step + moved)
     arc = np.sin(np.pi * swing) ** 2
     early = np.sin(np.pi * swing**0.65) ** 2 * (1.0 - swing)

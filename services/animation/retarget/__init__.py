@@ -5,7 +5,7 @@ The method is described in docs/animation.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from services.animation.retarget.bone_map import BoneMap, NoHumanoid, map_bones
 from services.animation.retarget.clip import build_clip
 from services.animation.retarget.flesh import Flesh, flesh_of
 from services.animation.retarget.four_legs import NoFourLegs, map_four_legs
+from services.animation.retarget.frames import body_axes, leg_length
 from services.animation.retarget.take import (
     Take,
     Vectors,
@@ -45,8 +46,8 @@ __all__ = [
 
 _CALM = 0.5
 """Seconds over which the way of a motion that is no loop is smoothed to take it out."""
-_STILL = 1e-5
-"""Share of the leg that a joint may stray from its place at rest and count as in place."""
+_RISES = 0.02
+"""Leg lengths from which a round of a loop leads up or down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +85,37 @@ def retarget(
     _check_two_legs(skeleton)
     source, target = map_bones(take.skeleton), map_bones(skeleton)
     frames = take.frames
-    whole = repeated(take) if take.loop and frames > 2 else take
     body = Body(skeleton, target, ground, flesh)
+    climb = _climb(take, source)
+    whole = repeated(_on_level(take, climb)) if take.loop and frames > 2 else take
     turns, hips, standing = body.perform(whole, source)
     if whole is not take:
         middle = slice(frames - 1, 2 * frames - 1)
         turns = {joint: turn[middle] for joint, turn in turns.items()}
         hips, standing = hips[middle], standing[middle]
+        rise = float(np.linalg.norm(climb)) * np.sign(climb @ body_axes(take.skeleton, source)[:, 1])
+        scale = body.size / leg_length(take.skeleton, source)
+        hips = hips + np.linspace(0.0, 1.0, frames)[:, None] * (scale * rise) * body.axes[:, 1]
     if in_place:
         hips = _without_way(hips, body.axes[:, 1], take)
     times = np.arange(frames) / take.fps
     clip = build_clip(skeleton, name, times, turns, (target.hips, hips), body.carriers)
     return Retargeted(clip, standing, _warnings(source, target))
+
+
+def _climb(take: Take, source: BoneMap) -> Vectors:
+    """Return how far a round leads upwards, ``(3,)``; 0 where that is little more than rounding."""
+    up = body_axes(take.skeleton, source)[:, 1]
+    rise = float((take.points[-1, 0] - take.points[0, 0]) @ up)
+    return np.asarray(up * (rise if abs(rise) > _RISES * leg_length(take.skeleton, source) else 0.0))
+
+
+def _on_level(take: Take, climb: Vectors) -> Take:
+    """Take an even climb out, so that all rounds of a stair are as far from the floor."""
+    if not climb.any():
+        return take
+    risen = np.linspace(0.0, 1.0, take.frames)[:, None, None] * climb
+    return replace(take, points=take.points - risen)
 
 
 def _on_four_legs(take: Take, skeleton: Skeleton, *, name: str, in_place: bool) -> Retargeted:

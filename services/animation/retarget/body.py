@@ -6,26 +6,39 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from maquette.geometry.rig import Skeleton
 from services.animation.motion.figure import FIGURE
 from services.animation.retarget import floor
 from services.animation.retarget.bone_map import SIDES, BoneMap
 from services.animation.retarget.clip import placed
-from services.animation.retarget.contacts import find_contacts
-from services.animation.retarget.feet import Leg, bend_leg, give_way, leg_of, lock
+from services.animation.retarget.contacts import Contacts, find_contacts, whole_soles
+from services.animation.retarget.feet import Leg, bend_leg, give_way, leg_of, lock, step_clear
 from services.animation.retarget.flesh import Flesh, Heights, heights_of, heights_of_take, parts_of
-from services.animation.retarget.frames import body_axes
+from services.animation.retarget.frames import body_axes, leg_length, unit
+from services.animation.retarget.hands import arms_of, bend_elbow
+from services.animation.retarget.proportions import (
+    calmed,
+    levelled,
+    rolled_less,
+    smoothstep,
+    swayed_less,
+    toes_less,
+    upright,
+)
 from services.animation.retarget.take import Take, Vectors
 from services.animation.retarget.transfer import Carried, carry_over
 from services.animation.retarget.tree import path_down
 
 _LEAST = 4e-3
 """Leg lengths under which a correction is left."""
+_CLEAR = 0.03
+"""Share of the height that a foot clears the floor by where it steps: less looks like sliding."""
+_NEAR = 0.2
+"""Leg lengths up to which the ankle of a stepping foot is as high as it is meant to."""
+_MOST_STEP = 0.06
+"""Leg lengths by which it is at most raised or lowered to that end."""
 _ROUNDS = 3
-_SHORTEST_FOOT = 0.08
-"""Leg lengths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +65,36 @@ class Body:
         self.legs: tuple[Leg, ...] = tuple(
             leg_of(skeleton, bones, side, self.axes, self.floor, flesh) for side in SIDES
         )
+        self._parts = parts_of(skeleton, bones)
+        self.arms = arms_of(skeleton, bones, self._parts, flesh)
         thighs = skeleton.heads[[leg.thigh for leg in self.legs]]
         self.hips = skeleton.heads[bones.hips]
+        self._tall = float(np.ptp(skeleton.heads @ up))
         self.to_thighs = thighs - self.hips
 
     def perform(self, take: Take, source: BoneMap) -> tuple[dict[int, Vectors], Vectors, NDArray[np.bool_]]:
         """Return world rotations by joint, the path ``(t, 3)`` of the hips, and when feet stand."""
-        standing = find_contacts(take, source, _leg_length(take.skeleton, source))
-        posed = self._pose(take, source, standing, np.zeros(take.frames))
+        contacts = find_contacts(take, source, leg_length(take.skeleton, source))
+        standing = contacts.standing
+        carried = carry_over(take, source, self.skeleton, self.bones, standing)
+        self._fit(take, source, carried, contacts)
+        posed = self._pose(take, source, carried, contacts, np.zeros(take.frames))
         if self.flesh is None:
             return posed.turns, posed.hips, standing
-        scale = self._size / _leg_length(take.skeleton, source)
+        scale = self.size / leg_length(take.skeleton, source)
         theirs: Heights | None = None
         if take.skeleton is FIGURE:
             theirs = {part: scale * height for part, height in heights_of_take(take).items()}
         meeting = self._meet(self.flesh, theirs, posed, standing, take.fps)
+        if self._bend_elbows(carried, posed, meeting):
+            meeting = self._meet(self.flesh, theirs, posed, standing, take.fps)
         lift = floor.lift_of_body(meeting)
         raised = np.zeros(take.frames)
         for _ in range(_ROUNDS):
-            if np.abs(lift).max() <= _LEAST * self._size:
+            if np.abs(lift).max() <= _LEAST * self.size:
                 break
             raised = raised + lift
-            posed = self._pose(take, source, standing, raised)
+            posed = self._pose(take, source, carried, contacts, raised)
             meeting = self._meet(self.flesh, theirs, posed, standing, take.fps)
             # A knee beside a standing foot rises by less than the body does.
             lift = floor.lift_through(meeting)
@@ -82,8 +103,44 @@ class Body:
         self._place_limbs(posed, meeting)
         return posed.turns, posed.hips, standing
 
+    def _fit(self, take: Take, source: BoneMap, carried: Carried, contacts: Contacts) -> None:
+        """Fit what the pelvis and the feet are turned by to the target's proportions."""
+        turns, rest = carried.turns, self.skeleton.rest[:, :3, :3]
+        scale = self.size / leg_length(take.skeleton, source)
+        _, heights = self._scaled(take, source, carried, scale, contacts.standing)
+        if take.planted is None:
+            for number, leg in enumerate(self.legs):
+                for joint in {leg.foot, self.bones.roles.get(f"{SIDES[number]}Toes", leg.foot)} & set(turns):
+                    calm = calmed(turns[joint] @ rest[joint].T, contacts.standing[:, number], take.fps)
+                    turns[joint] = calm @ rest[joint]
+        for number, leg in enumerate(self.legs):
+            turned = turns[leg.foot] @ rest[leg.foot].T
+            # What stands is on the ground, however it was measured.
+            stands = contacts.standing[:, number, None]
+            ends = np.where(stands, 0.0, contacts.heights[:, number] * leg.length)
+            shin = self._shin(leg, turns)
+            less = rolled_less(turned, leg, heights[:, number], ends, shin, self.axes, take.fps)
+            turns[leg.foot] = less @ rest[leg.foot]
+            toes = self.bones.roles.get(f"{SIDES[number]}Toes")
+            if toes in turns and leg.toes > 0.0:
+                tip = toes_less(turns[toes] @ rest[toes].T, leg, less, heights[:, number], self.axes)
+                turns[toes] = tip @ rest[toes]
+        ratio = _hip_width(take.skeleton, source) / _hip_width(self.skeleton, self.bones)
+        hips = self.bones.hips
+        turned = swayed_less(turns[hips] @ rest[hips].T, ratio, self.axes, take.fps)
+        turns[hips] = turned @ rest[hips]
+
+    def _shin(self, leg: Leg, turns: dict[int, Vectors]) -> Vectors:
+        """Return where a shin points, ``(t, 3)``."""
+        turned = turns[leg.shin] @ self.skeleton.rest[leg.shin, :3, :3].T
+        return np.asarray(turned @ unit(self._bone(leg.shin, leg.foot)))
+
+    def _bone(self, above: int, below: int) -> Vectors:
+        return np.asarray(self.skeleton.heads[below] - self.skeleton.heads[above])
+
     @property
-    def _size(self) -> float:
+    def size(self) -> float:
+        """Return how long the legs are."""
         return float(np.mean([leg.length for leg in self.legs]))
 
     def _meet(
@@ -97,10 +154,9 @@ class Body:
         """Measure how high each part of the target is."""
         up = self.axes[:, 1]
         world = placed(self.skeleton, posed.turns, (self.bones.hips, posed.hips), self.carriers)
-        parts = parts_of(self.skeleton, self.bones)
-        heights = heights_of(flesh, parts, self.skeleton, world, up)
+        heights = heights_of(flesh, self._parts, self.skeleton, world, up)
         ours = {part: height - self.floor for part, height in heights.items()}
-        return floor.Meeting(theirs, ours, standing, self._size, fps)
+        return floor.Meeting(theirs, ours, standing, self.size, fps)
 
     def _level_feet(self, posed: _Posed, meeting: floor.Meeting) -> bool:
         """Lift the toes of swinging feet whose tips pass through the floor, at most until they are level.
@@ -108,20 +164,14 @@ class Body:
         Tells whether there were any.
         """
         changed = False
-        up, front = self.axes[:, 1], self.axes[:, 2]
         for side, through in floor.lifts_of_feet(meeting).items():
-            if f"{side}Toes" not in self.bones.roles:
-                # A foot of one piece keeps its pitch, and is raised as a whole.
+            if not through.any():
                 continue
             leg = self.legs[SIDES.index(side)]
-            turned = posed.turns[leg.foot] @ self.skeleton.rest[leg.foot, :3, :3].T
-            pitch = np.arcsin(np.clip(-(turned @ front) @ up, -1.0, 1.0))
-            reach = max(float(leg.ball @ front), _SHORTEST_FOOT * leg.length)
-            angle = np.minimum(np.maximum(pitch, 0.0), through / reach)
-            if angle.max(initial=0.0) < _LEAST:
-                continue
-            axis = turned @ self.axes[:, 0]
-            lifted = Rotation.from_rotvec(-angle[:, None] * axis).as_matrix()
+            rest = self.skeleton.rest[:, :3, :3]
+            turned = posed.turns[leg.foot] @ rest[leg.foot].T
+            flat = levelled(turned, leg, through, self._shin(leg, posed.turns), self.axes)
+            lifted = flat @ np.swapaxes(turned, 1, 2)
             for joint in {leg.foot, self.bones.roles.get(f"{side}Toes", leg.foot)} & set(posed.turns):
                 posed.turns[joint] = lifted @ posed.turns[joint]
             changed = True
@@ -131,34 +181,35 @@ class Body:
         """Raise swinging feet that pass through the floor, and bring hands to it that carry."""
         up, front = self.axes[:, 1], self.axes[:, 2]
         for side, lift in floor.lifts_of_feet(meeting).items():
-            if lift.max(initial=0.0) > _LEAST * self._size:
+            if lift.max(initial=0.0) > _LEAST * self.size:
                 leg = self.legs[SIDES.index(side)]
                 meant = posed.ankles[SIDES.index(side)] + lift[:, None] * up
                 bend_leg(leg, self.skeleton, posed.turns, posed.joints[SIDES.index(side)], meant, front)
         for side, lift in floor.lifts_of_hands(meeting).items():
-            if np.abs(lift).max() > _LEAST * self._size:
+            if np.abs(lift).max() > _LEAST * self.size:
                 self._place_hand(side, lift, posed, meeting)
 
+    def _bend_elbows(self, carried: Carried, posed: _Posed, meeting: floor.Meeting) -> bool:
+        """Bend the elbows of arms that pass through the floor; tell whether there were any."""
+        changed = False
+        for side, through in floor.depths_of_arms(meeting).items():
+            arm = self.arms.get(side)
+            if arm is not None and through.max() > _LEAST * self.size:
+                elbow = self._follow(posed, arm.joints[1]) @ self.axes[:, 1] - self.floor
+                bend_elbow(self.skeleton, carried.turns, arm, through, elbow, self.axes, meeting.fps)
+                posed.turns.update({joint: carried.turns[joint] for joint in arm.below & set(carried.turns)})
+                changed = True
+        return changed
+
     def _place_hand(self, side: str, lift: Vectors, posed: _Posed, meeting: floor.Meeting) -> None:
-        roles, skeleton = self.bones.roles, self.skeleton
-        upper, lower = roles[f"{side}UpperArm"], roles[f"{side}LowerArm"]
-        hand = roles.get(f"{side}Hand", roles.get(f"{side}Wrist"))
-        if hand is None or not path_down(skeleton.parents, lower, hand):
+        arm = self.arms.get(side)
+        if arm is None:
             return
-        heads, up = skeleton.heads, self.axes[:, 1]
-        none = np.zeros(3)
-        arm = Leg(
-            upper,
-            lower,
-            hand,
-            float(np.linalg.norm(heads[lower] - heads[upper])),
-            float(np.linalg.norm(heads[hand] - heads[lower])),
-            none,
-            none,
-            0.0,
-        )
+        skeleton, up = self.skeleton, self.axes[:, 1]
+        upper, lower, hand = arm.joints
+        bones = arm.as_leg()
         shoulder = self._follow(posed, upper)
-        wrist = shoulder + self._reach(arm, posed.turns)
+        wrist = shoulder + self._reach(bones, posed.turns)
         rests = floor.resting(meeting, f"{side}Hand")
         meant = wrist + lift[:, None] * up
         meant += floor.held(meant, rests, up, meeting)
@@ -166,7 +217,7 @@ class Body:
             # It keeps the way it points, or its fingers would go where they should not.
             posed.turns[hand] = posed.turns[lower] @ skeleton.local[hand, :3, :3]
         # An elbow that is straight bends backwards.
-        bend_leg(arm, skeleton, posed.turns, shoulder, meant, -self.axes[:, 2])
+        bend_leg(bones, skeleton, posed.turns, shoulder, meant, -self.axes[:, 2])
 
     def _follow(self, posed: _Posed, joint: int) -> Vectors:
         """Return the path of a joint that hangs on the hips."""
@@ -176,13 +227,14 @@ class Body:
             above = posed.turns.get(link, above @ self.skeleton.local[link, :3, :3])
         return np.asarray(place)
 
-    def _pose(self, take: Take, source: BoneMap, standing: NDArray[np.bool_], lift: Vectors) -> _Posed:
+    def _pose(
+        self, take: Take, source: BoneMap, carried: Carried, contacts: Contacts, lift: Vectors
+    ) -> _Posed:
         """Pose the target with its body raised by ``lift (t,)``."""
         up = self.axes[:, 1]
-        scale = self._size / _leg_length(take.skeleton, source)
-        carried = carry_over(take, source, self.skeleton, self.bones, standing)
-        turns = carried.turns
-        middle, heights = self._scaled(take, source, carried, scale, standing)
+        scale = self.size / leg_length(take.skeleton, source)
+        turns = dict(carried.turns)
+        middle, heights = self._scaled(take, source, carried, scale, contacts.standing)
         pelvis = turns[self.bones.hips] @ self.skeleton.rest[self.bones.hips, :3, :3].T
         hips = middle - pelvis @ self.to_thighs.mean(axis=0) + lift[:, None] * up
         joints, ankles = [], []
@@ -191,8 +243,17 @@ class Body:
             would = hip + self._reach(leg, turns)
             turned = turns[leg.foot] @ self.skeleton.rest[leg.foot, :3, :3].T
             height = heights[:, number] + leg.ankle + self.floor
-            rolls = take.planted is not None
-            meant = lock(leg, would, height, turned, standing[:, number], self.axes, self.floor, rolls=rolls)
+            over = heights[:, number] / leg.length
+            steps = upright(self._shin(leg, turns), self.axes) * (1.0 - smoothstep((over - _NEAR) / _NEAR))
+            missing = np.clip(height - would @ up, -_MOST_STEP * leg.length, _MOST_STEP * leg.length)
+            would = would + (steps * missing)[:, None] * up
+            stands, on = contacts.standing[:, number], contacts.on[:, number]
+            sole = contacts.heights[:, number].min(axis=1) * leg.length
+            meant = lock(leg, would, turned, stands, on, sole, self.axes, self.floor)
+            base = self.floor + leg.ankle
+            clear = _CLEAR * self._tall
+            rise = step_clear(meant, stands, leg.length, clear, base, up, take.fps)
+            meant = meant + rise[:, None] * up
             joints.append(hip)
             ankles.append(meant)
         drop = give_way(self.legs, joints, ankles, up, take.fps)[:, None] * up
@@ -240,10 +301,10 @@ class Body:
         }
 
 
-def _leg_length(skeleton: Skeleton, bones: BoneMap) -> float:
-    heads, roles = skeleton.heads, bones.roles
-    chains = [[roles[f"{side}{part}"] for part in ("UpperLeg", "LowerLeg", "Foot")] for side in SIDES]
-    return float(np.mean([np.linalg.norm(np.diff(heads[chain], axis=0), axis=1).sum() for chain in chains]))
+def _hip_width(skeleton: Skeleton, bones: BoneMap) -> float:
+    """Return how far the hip joints are apart, in lengths of the leg."""
+    left, right = (skeleton.heads[bones.roles[f"{side}UpperLeg"]] for side in SIDES)
+    return float(np.linalg.norm(left - right)) / leg_length(skeleton, bones)
 
 
 def _standing_height(
@@ -256,5 +317,6 @@ def _standing_height(
         up = body_axes(take.skeleton, source)[:, 1] @ carried.across.T
         return float((rest @ up).mean())
     if standing.any():
-        return float(np.median(heights[standing]))
+        legs = leg_length(take.skeleton, source)
+        return float(np.median(heights[whole_soles(heights, standing, legs)]))
     return float(np.percentile(heights, 5))

@@ -26,15 +26,20 @@ _STRAIGHTEST = 0.9985
 """Share of its length to which a leg is stretched: the rest keeps the knee's way known."""
 _FORWARD = 0.06
 """Leg lengths that the front of the thigh outweighs a knee bent backwards by noise."""
-_FLAT = 4.0
-"""Degrees of pitch over which a standing foot goes from turning on its heel to turning on its ball."""
-_AS_FLAT = 0.5
-"""Degrees of pitch within which moments of a contact are equally flat; the middle one counts."""
+_STEP = 0.1
+"""Leg lengths over the ground from which a foot stands on something."""
 _BALL = 0.15
 _HEEL = 0.06
-"""Leg lengths in front of and behind the ankle, of a foot without toes."""
+_WIDTH = 0.04
+"""Leg lengths in front of, behind and beside the ankle, of a foot without toes or flesh."""
 _SOLE = 0.4
 """Share of a foot's height up to which its points are of its sole."""
+_SLOW, _FAST = 0.3, 1.0
+"""Leg lengths a second at which a foot that steps has left the floor, and is clear of it."""
+_SOFT = 0.03
+"""Seconds over which it is raised."""
+_STEPS = 0.06
+"""Leg lengths up to which a foot that is lifted slides; from twice as much it steps."""
 _MOST_DROP = 0.12
 """Leg lengths that the pelvis gives way at most."""
 
@@ -52,6 +57,10 @@ class Leg:
     heel: Vectors
     ankle: float
     """Height of the ankle over the ground at rest."""
+    width: float = 0.0
+    """How far its sole reaches to either side."""
+    toes: float = 0.0
+    """How far the toes reach beyond the ball, where they are joints of their own."""
 
     @property
     def length(self) -> float:
@@ -82,7 +91,10 @@ def leg_of(
         heel = front * min(float(along.min()), 0.0) - up * ankle
         if toes is None:
             ball = front * max(float(along.max()), 0.0) - up * ankle
-    return Leg(thigh, shin, foot, upper, lower, ball, heel, ankle)
+    width = float(np.abs(sole @ body[:, 0]).max(initial=_WIDTH * size)) if len(sole) else _WIDTH * size
+    tip = _sole(flesh, toes, heads[toes], up) @ front if toes is not None else np.zeros(0)
+    reach = max(float(tip.max(initial=0.0)), 0.0)
+    return Leg(thigh, shin, foot, upper, lower, ball, heel, ankle, width, reach)
 
 
 def _sole(flesh: Flesh | None, foot: int, head: Vectors, up: Vectors) -> Vectors:
@@ -91,51 +103,84 @@ def _sole(flesh: Flesh | None, foot: int, head: Vectors, up: Vectors) -> Vectors
     if not len(places):
         return places
     heights = places @ up
-    return np.asarray(places[heights < heights.min() + _SOLE * np.ptp(heights)])
+    return np.asarray(places[heights <= heights.min() + _SOLE * np.ptp(heights)])
 
 
 def lock(
     leg: Leg,
     ankle: Vectors,
-    height: Vectors,
     turned: Vectors,
     standing: NDArray[np.bool_],
+    on: Vectors,
+    sole: Vectors,
     body: Vectors,
     ground: float,
-    *,
-    rolls: bool,
 ) -> Vectors:
     """Return where an ankle goes, ``(t, 3)``, so that its foot stays where it stands.
 
-    ``ankle`` is where it would be, ``height (t,)`` the height it is meant to have while it stands,
-    ``turned (t, 3, 3)`` what the foot is turned by from its rest, ``ground`` where the body stands. A
-    foot that ``rolls`` is lifted as its own heel and ball lift it, any other as it is meant to be.
+    ``ankle`` is where it would be, ``turned (t, 3, 3)`` what the foot is turned by from its rest,
+    ``on (t, 3)`` how much ankle, heel and ball carry, ``sole (t,)`` how high the lower of heel and ball
+    is meant to be, and ``ground`` where the body stands. A foot stands where it is moved least, over the
+    whole contact.
     """
-    up, front = body[:, 1], body[:, 2]
-    pitch = np.degrees(np.arcsin(np.clip(-(turned @ front) @ up, -1.0, 1.0)))
-    share = np.clip((pitch + _FLAT) / (2 * _FLAT), 0.0, 1.0)
-    share = (share * share * (3.0 - 2.0 * share))[:, None]
-    pivot = share * leg.ball + (1.0 - share) * leg.heel
+    up = body[:, 1]
+    rolled = rolled_height(leg, turned, body) + ground + leg.ankle
+    points = np.stack([np.zeros(3), leg.heel, leg.ball])
     offset = np.zeros_like(ankle)
     held = spans(standing)
     for first, last in held:
         within = slice(first, last)
-        # The flattest moment of a contact is where the foot stands as a whole.
-        tilt = np.abs(pitch[within])
-        flattest = np.flatnonzero(tilt < tilt.min() + _AS_FLAT)
-        calm = first + int(flattest[len(flattest) // 2])
-        base = ankle[calm] + up * (height[calm] - ankle[calm] @ up)
-        turning = turned[calm] - turned[within]
-        locked = base + np.einsum("tij,tj->ti", turning, pivot[within])
-        lifted = height[within]
-        if rolls:
-            # What it turns on is as high over the ground as when the body stands.
-            rolled = np.einsum("tij,tj->ti", turned[within], pivot[within])
-            lifted = ground + leg.ankle + (pivot[within] - rolled) @ up
-        locked += (lifted - locked @ up)[:, None] * up
+        share = 0.5 * (on[first : last - 1] + on[first + 1 : last])
+        turning = turned[first : last - 1] - turned[first + 1 : last]
+        steps = np.einsum("tij,tkj,tk->ti", turning, np.broadcast_to(points, (len(turning), 3, 3)), share)
+        path = np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)])
+        locked = path + (ankle[within] - path).mean(axis=0)
+        # What is meant to stand higher than feet are measured wrong stands on something.
+        level = float(np.median(sole[within]))
+        level = level if level > _STEP * leg.length else 0.0
+        locked += (rolled[within] + level - locked @ up)[:, None] * up
         offset[within] = locked - ankle[within]
     fade(offset, held)
     return np.asarray(ankle + offset)
+
+
+def step_clear(
+    ankle: Vectors,
+    standing: NDArray[np.bool_],
+    leg: float,
+    least: float,
+    ground: float,
+    up: Vectors,
+    fps: float,
+) -> Vectors:
+    """Return by how much an ankle ``(t, 3)`` is raised, ``(t,)``, to pass ``least`` over where it stands.
+
+    ``ground`` is the height of the ankle of a foot that stands, ``leg`` how long the leg is. A foot
+    that is slow, or that is lifted nowhere between two contacts, is left where it is.
+    """
+    height = ankle @ up - ground
+    if len(height) < 3:
+        return np.zeros(len(height))
+    flat = np.gradient(ankle - (ankle @ up)[:, None] * up, axis=0)
+    speed = np.linalg.norm(flat, axis=1) * fps / leg
+    lifted = np.zeros(len(height))
+    for first, last in spans(~standing):
+        # Nobody knows how high a step was lifted that the motion begins or ends in.
+        whole = first > 0 and last < len(height)
+        lifted[first:last] = height[first:last].max() if whole else np.inf
+    steps = np.clip(lifted / (_STEPS * leg) - 1.0, 0.0, 1.0) * np.clip(
+        (speed - _SLOW) / (_FAST - _SLOW), 0.0, 1.0
+    )
+    raised = np.maximum(least * steps - height, 0.0)
+    return np.asarray(np.where(standing, 0.0, gaussian_filter1d(raised, _SOFT * fps, mode="nearest")))
+
+
+def rolled_height(leg: Leg, turned: Vectors, body: Vectors) -> Vectors:
+    """Return by how much a foot on the ground lifts its ankle, ``(t,)``, rolling on heel, ball and edges."""
+    up, aside = body[:, 1], leg.width * body[:, 0]
+    ends = np.stack([end + edge for end in (leg.heel, leg.ball) for edge in (-aside, aside)])
+    sunk = np.einsum("tij,kj,i->tk", turned, ends, up) - ends @ up
+    return np.asarray(-sunk.min(axis=1))
 
 
 def fade(offset: Vectors, held: list[tuple[int, int]]) -> None:

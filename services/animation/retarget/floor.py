@@ -108,6 +108,21 @@ def widened(amount: Vectors, fps: float, seconds: float = _SOFT) -> Vectors:
     return np.asarray(gaussian_filter1d(wide, 0.6 * width, mode="nearest"))
 
 
+def depths_of_arms(meeting: Meeting) -> Mapping[str, Vectors]:
+    """Return how far each arm that does not carry is under the floor, ``(t,)``, and the body is not."""
+    frames = len(meeting.standing)
+    trunk = [height for part, height in meeting.target.items() if not part.endswith(("Arm", "Hand", "Foot"))]
+    sunk = np.maximum(-np.min(trunk, axis=0), 0.0) if trunk else np.zeros(frames)
+    depths = {}
+    for side in SIDES:
+        own = [part for part in (f"{side}Arm", f"{side}Hand") if part in meeting.target]
+        if own:
+            height = np.min([meeting.target[part] for part in own], axis=0)
+            rests = np.max([resting(meeting, part) for part in own], axis=0)
+            depths[side] = np.maximum(-height - sunk, 0.0) * (1.0 - rests)
+    return depths
+
+
 def lifts_of_hands(meeting: Meeting) -> Mapping[str, Vectors]:
     """Return by how much each hand is moved up, ``(t,)``, or down where it carries."""
     moved = {}

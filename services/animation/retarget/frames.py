@@ -83,6 +83,13 @@ def body_axes(skeleton: Skeleton, bones: BoneMap) -> Vectors:
     return np.stack([left, up, np.cross(left, up)], axis=1)
 
 
+def leg_length(skeleton: Skeleton, bones: BoneMap) -> float:
+    """Return how long the legs are along thigh and shin."""
+    heads, roles = skeleton.heads, bones.roles
+    chains = [[roles[f"{side}{part}"] for part in ("UpperLeg", "LowerLeg", "Foot")] for side in SIDES]
+    return float(np.mean([np.linalg.norm(np.diff(heads[chain], axis=0), axis=1).sum() for chain in chains]))
+
+
 def end_roles(source: BoneMap, target: BoneMap) -> dict[str, tuple[int, int]]:
     """Return, for each bone that points somewhere on both bodies, the joints it points to."""
     found = {}

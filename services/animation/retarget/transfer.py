@@ -10,14 +10,15 @@ from scipy.spatial.transform import Rotation
 
 from maquette.geometry.rig import Skeleton
 from services.animation.retarget.bone_map import SIDES, BoneMap
-from services.animation.retarget.frames import body_axes, end_roles, rest_frames, unit
+from services.animation.retarget.contacts import whole_soles
+from services.animation.retarget.frames import body_axes, end_roles, leg_length, rest_frames, unit
 from services.animation.retarget.take import Take, Vectors
 
 _BENT = np.sin(np.radians(20.0))
 """From this bend on, an elbow tells by itself which way it bends."""
 _STRAIGHT = np.sin(np.radians(8.0))
-_LEVEL = np.radians(50.0)
-"""Tilt of a standing foot from which it is on its toes, and not badly measured."""
+_LEVEL = np.cos(np.radians(50.0))
+"""Cosine of the tilt of a standing foot from which it is on its toes, and not badly measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +77,19 @@ def carry_over(
 
 
 def _level_feet(take: Take, source: BoneMap, standing: NDArray[np.bool_], frames: dict[str, Vectors]) -> None:
-    """Tilt the frames of the source's feet so that they are level, in the median, when they stand."""
+    """Tilt the frames of the source's feet so that they are level, in the median, on their whole soles."""
     up = body_axes(take.skeleton, source)[:, 1]
+    leg = leg_length(take.skeleton, source)
     for number, side in enumerate(SIDES):
-        role = f"{side}Foot"
-        stands = standing[:, number]
-        if role not in frames or not stands.any():
-            continue
-        foot = source.roles[role]
-        turned = take.turns[stands, foot] @ take.skeleton.rest[foot, :3, :3].T @ frames[role]
-        pitch = np.arcsin(np.clip(turned[:, :, 2] @ up, -1.0, 1.0))
-        # Half of the contacts' frames are on the whole sole; the lifted heel would tilt their mean.
-        level = float(np.median(pitch))
-        if abs(level) < _LEVEL:
-            frames[role] = frames[role] @ Rotation.from_rotvec([level, 0.0, 0.0]).as_matrix()
+        ankle = source.roles[f"{side}Foot"]
+        stands = whole_soles(take.points[:, ankle] @ up, standing[:, number], leg)
+        for role in {f"{side}Foot", f"{side}Toes"} & set(frames) if stands.any() else ():
+            joint = source.roles[role]
+            turned = take.turns[stands, joint] @ take.skeleton.rest[joint, :3, :3].T @ frames[role]
+            # Where the foot has what is up while it stands: forwards or aside, it is badly measured.
+            level = unit(np.median(np.einsum("tij,i->tj", turned, up), axis=0))
+            if level[1] > _LEVEL:
+                frames[role] = frames[role] @ swing(np.array([0.0, 1.0, 0.0]), level)
 
 
 def swing(now: Vectors, meant: Vectors) -> Vectors:

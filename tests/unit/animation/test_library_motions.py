@@ -102,6 +102,25 @@ def test_a_walk_keeps_its_pace_over_the_seam() -> None:
     assert step[0] == pytest.approx(step[-1], rel=0.15)
 
 
+def test_who_tosses_and_turns_rolls_the_pelvis_to_both_sides() -> None:
+    _, _, turns = played("toss_and_turn")
+    front, up = turns[:, JOINTS["hips"], :, 2], turns[:, JOINTS["hips"], :, 1]
+    assert front[:, 0].max() > 0.85 and front[:, 0].min() < -0.85
+    # It rolls about its length, and never sits up.
+    assert np.abs(up[:, 1]).max() < 0.2
+
+
+@pytest.mark.parametrize("name", ["casual_walk", "graceful_walk"])
+def test_knees_that_leave_the_ground_bend_on_into_the_swing(name: str) -> None:
+    motion = MOVES[name].perform(60.0)
+    points, _ = place_joints(motion)
+    for number, side in enumerate(("left", "right")):
+        knee = bend(points, (f"{side}UpperLeg", f"{side}LowerLeg", f"{side}Foot"))
+        for off in np.flatnonzero(motion.planted[:-1, number] & ~motion.planted[1:, number]):
+            before, after = knee[max(off - 12, 0) : off + 1], knee[off : off + 16]
+            assert before.max() - min(before[-1], after.min()) < 10.0
+
+
 def test_no_two_moves_look_the_same() -> None:
     signatures = np.stack([signature(played(name)[0]) for name in EVERY])
     close = []

@@ -15,7 +15,7 @@ from maquette.geometry.rig import Clip, Skeleton
 from services.animation.library import MOVES
 from services.animation.motion.figure import FIGURE, JOINTS, LEG
 from services.animation.motion.pose import place_joints
-from services.animation.retarget import Take, retarget, take_of_clip, take_of_motion
+from services.animation.retarget import Flesh, Take, retarget, take_of_clip, take_of_motion
 
 LIMBS = [
     (f"{side}{a}", f"{side}{b}")
@@ -158,6 +158,29 @@ def test_loops_close(move: str) -> None:
     clip = retarget(play(name), skeleton, name=name, in_place=True).clip
     assert np.abs((clip.rotations[0] * clip.rotations[-1]).sum(axis=1)).min() > 1.0 - 1e-6
     assert np.allclose(clip.translations[0][0], clip.translations[0][-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [{}, {"size": 0.5, "legs": 0.7}])
+def test_a_round_of_stairs_joins_the_next_a_climb_higher(shape: dict[str, Any]) -> None:
+    skeleton, take = body(**shape), play("climb_stairs")
+    clip = retarget(take, skeleton, name="stairs", flesh=soles(skeleton), ground=0.0).clip
+    assert np.abs((clip.rotations[0] * clip.rotations[-1]).sum(axis=1)).min() > 1.0 - 1e-6
+    path = clip.translations[0]
+    climb = take.points[-1, 0, 1] - take.points[0, 0, 1]
+    scale = shape.get("size", 1.0) * (1.0 if "legs" not in shape else 0.85)
+    assert path[-1, 1] - path[0, 1] == pytest.approx(scale * climb, rel=0.03)
+
+
+def soles(skeleton: Skeleton) -> Flesh:
+    """Give a body the soles of its feet."""
+    feet = [joint for joint, name in enumerate(skeleton.names) if name.endswith("Foot")]
+    places = [
+        skeleton.heads[joint] * [1, 0, 1] + [x, 0, z]
+        for joint in feet
+        for x in (-0.04, 0.04)
+        for z in (-0.06, 0.2)
+    ]
+    return Flesh(np.repeat(feet, 4), np.array(places))
 
 
 def test_in_place_takes_the_way_out_and_leaves_the_sway() -> None:
