@@ -99,7 +99,7 @@ def test_a_textured_glb_is_closed_stands_on_the_ground_and_tells_the_truth(
 
 def test_the_outline_of_the_model_is_the_outline_of_the_picture(doll: Path) -> None:
     cutout = cut_out(np.asarray(Image.open(doll)))
-    shape = build_shape(guess_solid(cutout.alpha, "medium"))
+    shape = build_shape(guess_solid(cutout, "medium"))
     seen = rasterize(shape.placement.to_pixels(shape.vertices)[shape.faces[shape.front]], cutout.alpha.shape)
     outline = np.zeros(cutout.alpha.shape, dtype=bool)
     outline[seen.rows, seen.columns] = True
@@ -210,7 +210,7 @@ def test_the_sample_pictures_show_one_object(name: str) -> None:
     cutout = cut_out(decode_image(path))
     assert cutout.matted == (name == "photo.jpg")
     assert 0.25 < (cutout.alpha > 0.5).mean() < 0.8
-    shape = build_shape(guess_solid(cutout.alpha, "low"))
+    shape = build_shape(guess_solid(cutout, "low"))
     pieces = trimesh.Trimesh(shape.vertices, shape.faces, process=False).split(only_watertight=False)
     assert len(pieces) == 1 and pieces[0].is_watertight
 

@@ -50,7 +50,7 @@ def person() -> Cutout:
 
 @pytest.fixture(scope="module")
 def model(person: Cutout) -> tuple[Shape, Atlas, Pixels]:
-    shape = build_shape(guess_solid(person.alpha, "low"))
+    shape = build_shape(guess_solid(person, "low"))
     atlas = unwrap(shape, 1024)
     return shape, atlas, paint(atlas, shape, person)
 

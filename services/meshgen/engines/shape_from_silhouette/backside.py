@@ -20,6 +20,7 @@ from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
 from services.meshgen.engines.shape_from_silhouette.background import palette, to_lab
+from services.meshgen.engines.shape_from_silhouette.grain import grain_of_outline
 
 Field = NDArray[np.float32]
 Values = NDArray[np.float64]
@@ -52,10 +53,6 @@ _FLATTEN = 0.5
 """Share of the shading towards the outline that is taken back."""
 _BROAD, _LIGHTEN = 0.1, 0.7
 """What is broader than this share of the picture is light, and how much of its loss is made good."""
-_GRAIN_SIGMA = 0.012
-"""What is finer than this share of the picture is grain."""
-_ALIKE = 18.0
-"""Distance in Lab at which the picture shows something else than what is guessed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ def guess_back(rgb: Pixels, alpha: Field) -> Pixels:
     rim = _rim(paint, mask)
     shares, colors = _carry_inwards(rim)
     guess = _enlarge(shares, colors, paint.shape[:2])
-    guess += _detail(paint, mask, rim, guess)
+    guess += grain_of_outline(paint, mask, guess)
     share = _same_all_over(paint, mask)
     if share is not None:
         guess += share[..., None] * (to_lab(paint) - guess)
@@ -289,29 +286,6 @@ def _enlarge(shares: Values, colors: Values, shape: tuple[int, ...]) -> Field:
         weight += power
     total /= weight[..., None]
     return total
-
-
-def _detail(paint: Pixels, mask: NDArray[np.bool_], rim: _Rim, guess: Field) -> Field:
-    """Return the picture's fine grain where it is the outline's own: fur stays, an eye does not.
-
-    It stays where the picture has about the guessed colour and no more contrast than along the outline.
-    """
-    sigma = max(_GRAIN_SIGMA * max(mask.shape), 1.0)
-    lab = to_lab(paint)
-    weight = mask.astype(np.float32)
-    share = np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3)[..., None]
-    base = np.asarray(cv2.GaussianBlur(lab * weight[..., None], (0, 0), sigma)) / share
-    grain = (lab - base) * weight[..., None]
-    power = np.asarray(cv2.GaussianBlur((grain * grain).sum(axis=2), (0, 0), 2 * sigma))
-    strength = np.sqrt(power / np.maximum(cv2.GaussianBlur(weight, (0, 0), 2 * sigma), 1e-3))
-    size = (mask.shape[1], mask.shape[0])
-    band = np.asarray(cv2.resize(rim.known.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)) > 0
-    usual = float(np.median(strength[band & mask])) if (band & mask).any() else 0.0
-    off = np.asarray(
-        cv2.GaussianBlur((((base - guess) * (0.7, 1.0, 1.0)) ** 2).sum(axis=2), (0, 0), 2 * sigma)
-    )
-    alike = np.exp(-off / _ALIKE**2) * np.clip(1.8 - strength / max(usual, 1e-3), 0.0, 1.0)
-    return np.asarray(np.clip(grain, -2 * usual, 2 * usual) * alike[..., None], dtype=np.float32)
 
 
 def _size(image: NDArray[np.generic], side: int) -> tuple[int, int]:

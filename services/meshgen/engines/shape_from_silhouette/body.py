@@ -14,6 +14,8 @@ from services.meshgen.engines.shape_from_silhouette.silhouette import BORDER, Fi
 
 Vector = NDArray[np.float64]
 
+_NOTHING = 1e3
+"""Distance in cells of what is nowhere near."""
 _BLEND = 0.03
 """Distance over which parts flow into one another, as a share of the longest side."""
 
@@ -68,7 +70,7 @@ class Body:
     """What the solid is made of, in the picture's frame.
 
     The union of ``sheets``, of the images of ``reflected`` ones behind the ``mirror`` plane, of the
-    ``lathe`` and of what the cone of the silhouette cuts out of the ``boxes``; all of it inside the
+    ``lathes`` and of what the cone of the silhouette cuts out of the ``boxes``; all of it inside the
     cone and above the ``ground``.
     """
 
@@ -78,7 +80,8 @@ class Body:
     mirror: Plane | None = None
     reflected: tuple[Sheet, ...] = ()
     boxes: tuple[Box, ...] = ()
-    lathe: Lathe | None = None
+    lathes: tuple[Lathe, ...] = ()
+    turned: bool = False
 
 
 def sample_volume(body: Body) -> tuple[Volume, float]:
@@ -96,8 +99,8 @@ def sample_volume(body: Body) -> tuple[Volume, float]:
     solid = np.empty((len(x), len(y), len(z)), dtype=np.float32)
     for start in range(0, len(z), 32):
         layer = z[start : start + 32].astype(np.float32)
-        value = _direct(maps[0], layer, cell)
-        for part in maps[1:]:
+        value = np.full((len(x), len(y), len(layer)), -_NOTHING, dtype=np.float32)
+        for part in maps:
             value = _union(value, _direct(part, layer, cell), blend)
         if body.mirror is not None and images:
             points = _reflected(body.mirror, x, y, layer)
@@ -109,9 +112,11 @@ def sample_volume(body: Body) -> tuple[Volume, float]:
             for plane in box.mirrors:
                 inner = np.minimum(inner, _cone(silhouette, _reflected(plane, x, y, layer)))
             value = _union(value, inner, blend)
-        if body.lathe is not None:
-            value = _union(value, _lathe_distance(body.lathe, x, y, layer) / np.float32(cell), blend)
-        value = np.minimum(value, signed)
+        value = np.minimum(value, signed) if body.turned else value
+        for lathe in body.lathes:
+            turned = lathe_distance(lathe, x[:, None, None], y[None, :, None], layer[None, None, :])
+            value = _union(value, turned / np.float32(cell), blend)
+        value = value if body.turned else np.minimum(value, signed)
         normal = body.ground.normal.astype(np.float32)
         height = (
             x[:, None, None] * normal[0] + y[None, :, None] * normal[1] + layer[None, None, :] * normal[2]
@@ -128,11 +133,11 @@ def _depth_range(body: Body) -> tuple[float, float]:
     for box in body.boxes:
         reach = float(np.abs(box.axes[2]) @ box.half)
         low, high = min(low, float(box.centre[2]) - reach), max(high, float(box.centre[2]) + reach)
-    if body.lathe is not None:
+    for lathe in body.lathes:
         # Seen from above, what is high is nearer and what is low farther.
-        shift = np.sin(np.radians(body.lathe.pitch)) * body.lathe.height
-        low = min(low, float((shift - body.lathe.radius).min()))
-        high = max(high, float((shift + body.lathe.radius).max()))
+        shift = np.sin(np.radians(lathe.pitch)) * lathe.height
+        low = min(low, float((shift - lathe.radius).min()))
+        high = max(high, float((shift + lathe.radius).max()))
     x, y = np.meshgrid(body.silhouette.x, body.silhouette.y, indexing="ij")
     parts = [(sheet, False) for sheet in body.sheets] + [(sheet, True) for sheet in body.reflected]
     for sheet, image in parts:
@@ -192,18 +197,21 @@ def _box_distance(box: Box, x: Volume, y: Volume, z: Volume) -> Volume:
     return value
 
 
-def _lathe_distance(lathe: Lathe, x: Volume, y: Volume, z: Volume) -> Volume:
-    """Return about the distance to a solid of revolution, positive inside, ``(nx, ny, nz)``."""
+def lathe_distance(lathe: Lathe, x: Volume, y: Volume, z: Volume) -> Volume:
+    """Return about the distance to a solid of revolution, positive inside; the coordinates broadcast."""
     pitch = np.radians(lathe.pitch)
     sine, cosine = np.float32(np.sin(pitch)), np.float32(np.cos(pitch))
-    up = y[:, None] * cosine + z[None, :] * sine
-    deep = z[None, :] * cosine - y[:, None] * sine
+    up = y * cosine + z * sine
+    deep = z * cosine - y * sine
     radius = np.interp(up, lathe.height, lathe.radius).astype(np.float32)
     slope = np.interp(up, lathe.height, np.gradient(lathe.radius, lathe.height)).astype(np.float32)
-    away = np.sqrt((x[:, None, None] - np.float32(lathe.centre)) ** 2 + deep[None] ** 2)
-    side = (radius[None] - away) / np.sqrt(1 + slope * slope)[None]
-    ends = np.minimum(up - np.float32(lathe.height[0]), np.float32(lathe.height[-1]) - up)
-    return np.asarray(np.minimum(side, ends[None]), dtype=np.float32)
+    away = np.sqrt((x - np.float32(lathe.centre)) ** 2 + deep**2)
+    side = (radius - away) / np.sqrt(1 + slope * slope)
+    bottom, top = up - np.float32(lathe.height[0]), np.float32(lathe.height[-1]) - up
+    value = np.minimum(side, np.minimum(bottom, top))
+    if lathe.hollow is not None:
+        value = np.minimum(value, -lathe_distance(lathe.hollow, x, y, z))
+    return np.asarray(value, dtype=np.float32)
 
 
 def _reflected(mirror: Plane, x: Volume, y: Volume, z: Volume) -> tuple[Volume, Volume, Volume]:

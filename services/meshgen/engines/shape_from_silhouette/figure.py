@@ -12,13 +12,13 @@ from services.meshgen.engines.shape_from_silhouette.viewpoint import mirror_over
 
 _SOLE, _ANKLE = 0.05, 0.13
 """Shares of the height up to which there are two feet side by side, and where they end."""
-_CROTCH = 0.12
+_CROTCH = 0.07
 """Share of the height up to which at least the gap between the legs reaches."""
 _ALIKE = 0.6
 """Ratio of the widths of both feet from which on they are a pair."""
 _UPRIGHT = 0.9
 """Height over width from which on a thing on two feet is a figure."""
-_FACING = 0.6
+_FACING = 0.55
 """Overlap of an outline with its mirror image from which on a figure on two feet faces the viewer."""
 _TOES = 0.45
 """How far forwards a foot reaches, as a share of its width."""

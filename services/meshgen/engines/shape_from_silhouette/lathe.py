@@ -30,13 +30,14 @@ class Lathe:
     """A solid of revolution about the upright axis through ``(centre, 0)``.
 
     ``radius (n,)`` at the ``height (n,)`` along the axis, both in the picture's frame;
-    ``pitch`` in degrees is how far from above it is seen.
+    ``pitch`` in degrees is how far from above it is seen. ``hollow`` is taken out of it.
     """
 
     centre: float
     height: Field
     radius: Field
     pitch: float
+    hollow: Lathe | None = None
 
 
 def turned_pitch(silhouette: Silhouette) -> float | None:

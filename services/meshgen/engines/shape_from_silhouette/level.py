@@ -14,6 +14,7 @@ from services.meshgen.engines.shape_from_silhouette.body import Body, Plane, She
 from services.meshgen.engines.shape_from_silhouette.figure import forwards
 from services.meshgen.engines.shape_from_silhouette.lathe import Lathe, turn, turned_thickness
 from services.meshgen.engines.shape_from_silhouette.legs import Stand, find_legs, part_distance
+from services.meshgen.engines.shape_from_silhouette.muzzle import put_forward
 from services.meshgen.engines.shape_from_silhouette.parts import flatness
 from services.meshgen.engines.shape_from_silhouette.silhouette import Field, Mask, Silhouette
 from services.meshgen.engines.shape_from_silhouette.thickness import (
@@ -72,6 +73,8 @@ def guess_level(silhouette: Silhouette, view: Viewpoint) -> Body:
     factor = _stretch(radius, wanted, squared) * flatness(silhouette)
     middle = forwards(silhouette) if stand is None else np.zeros_like(squared)
     trunk = Sheet(middle, squared * factor**2)
+    if view.muzzle is not None:
+        trunk = put_forward(silhouette, trunk, view.muzzle)
     return _body(silhouette, (trunk, *legs))
 
 
@@ -100,7 +103,7 @@ def _turned(silhouette: Silhouette, lathe: Lathe) -> Body:
     )
     across = Plane(np.array([0.0, -np.sin(pitch), np.cos(pitch)]), 0.0)
     return Body(
-        silhouette, (sheet,), Plane(up, float(lathe.height[0]) + _GROUND_CUT), mirror=across, lathe=lathe
+        silhouette, (sheet,), Plane(up, float(lathe.height[0]) + _GROUND_CUT), mirror=across, lathes=(lathe,)
     )
 
 

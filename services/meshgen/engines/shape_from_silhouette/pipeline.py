@@ -85,7 +85,7 @@ def _decode(picture: InputFile) -> NDArray[np.uint8]:
 
 def _from_one(cutout: Cutout, settings: _Settings, progress: Progress) -> Model:
     progress.enter("shaping", "Finding camera and shape")
-    solid = guess_solid(cutout.alpha, settings.quality)
+    solid = guess_solid(cutout, settings.quality)
     progress.enter("meshing", "Closing the surface")
     shape = build_shape(solid)
     asset = _textured(shape, cutout, settings, progress) if settings.textured else _plain(shape)
@@ -109,7 +109,7 @@ def warm_up() -> None:
     rgba = np.full((64, 64, 4), 200, dtype=np.uint8)
     rgba[..., 3] = np.where(x * x + y * y < 0.8, 255, 0)
     cutout = cut_out(rgba)
-    shape = build_shape(guess_solid(cutout.alpha, "low"))
+    shape = build_shape(guess_solid(cutout, "low"))
     silent = Progress(_silence, TEXTURED)
     asset = _textured(shape, cutout, _Settings(True, "glb", _MIN_TEXTURE, "low"), silent)
     encode(asset, "glb")

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maquette.geometry.asset import Floats, Indices
-from services.meshgen.engines.shape_from_silhouette.body import Body, Plane, sample_volume
+from services.meshgen.engines.shape_from_silhouette.body import (
+    Body,
+    Plane,
+    lathe_distance,
+    sample_volume,
+)
 from services.meshgen.engines.shape_from_silhouette.camera import Camera, MirrorPlane, Placement
+from services.meshgen.engines.shape_from_silhouette.matting import Cutout
+from services.meshgen.engines.shape_from_silhouette.muzzle import find_muzzle
 from services.meshgen.engines.shape_from_silhouette.nets import count_vertices, mesh_volume
+from services.meshgen.engines.shape_from_silhouette.rim import find_rim
 from services.meshgen.engines.shape_from_silhouette.silhouette import Silhouette, sample
 from services.meshgen.engines.shape_from_silhouette.solid import guess_body
-from services.meshgen.engines.shape_from_silhouette.viewpoint import find_viewpoint
+from services.meshgen.engines.shape_from_silhouette.vessel import vessel
+from services.meshgen.engines.shape_from_silhouette.viewpoint import Viewpoint, find_viewpoint
 from services.meshgen.engines.shape_from_silhouette.visibility import faces_seen
 
 VERTEX_TARGETS = {"low": 10_000, "medium": 40_000, "high": 120_000}
@@ -23,8 +32,18 @@ _FIRST_CELLS = 112
 _SOLE = 0.02
 """Height in cells up to which a vertex is on the ground."""
 _MIN_CELLS, _MAX_CELLS = 56, 448
+_ON_LATHE = 2.0
+"""Distance in cells up to which a vertex belongs to a lathe."""
 _TIP = 4.0
 """Cells from the edge of the object's box over which tips are drawn out to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """An upright axis ``(x, z)`` in metres and which vertices ``(n,)`` are of what is turned about it."""
+
+    axis: tuple[float, float]
+    vertices: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,7 @@ class Shape:
 
     ``front (m,)`` marks the faces that the picture's camera sees. ``mirror`` is the plane of
     symmetry, where one was found: what the picture hides may look like its mirror image there.
+    ``turned`` is what of it looks alike all round an axis.
     """
 
     vertices: Floats
@@ -40,6 +60,7 @@ class Shape:
     front: NDArray[np.bool_]
     placement: Placement
     mirror: MirrorPlane | None = None
+    turned: Turned | None = None
 
     @property
     def camera(self) -> Camera:
@@ -55,9 +76,10 @@ class Solid:
     camera: Camera
 
 
-def guess_solid(alpha: NDArray[np.float32], quality: str) -> Solid:
+def guess_solid(cutout: Cutout, quality: str) -> Solid:
     """Guess the solid behind the matte, on a grid whose mesh has about the vertices of ``quality``."""
-    view = find_viewpoint(sample(alpha, _VIEW_CELLS))
+    alpha = cutout.alpha
+    view = _viewpoint(cutout)
     coarse, _ = sample_volume(guess_body(sample(alpha, _FIRST_CELLS), view))
     # The vertices of a surface net grow with the area, so with the square of the cells.
     cells = _FIRST_CELLS * (VERTEX_TARGETS[quality] / count_vertices(coarse)) ** 0.5
@@ -65,13 +87,26 @@ def guess_solid(alpha: NDArray[np.float32], quality: str) -> Solid:
     return Solid(guess_body(silhouette, view), view.camera)
 
 
+def _viewpoint(cutout: Cutout) -> Viewpoint:
+    """Tell the view from a rim, where the picture shows one, else from the outline; find a muzzle."""
+    silhouette = sample(cutout.alpha, _VIEW_CELLS)
+    rim = find_rim(cutout.rgb, cutout.alpha, silhouette)
+    if rim is not None and vessel(silhouette, rim) is not None:
+        return Viewpoint(Camera(0.0, float(np.degrees(np.arcsin(rim.sine)))), False, rim=rim)
+    view = find_viewpoint(silhouette)
+    if view.oblique is not None or view.arms is not None or view.turned:
+        return view
+    return replace(view, muzzle=find_muzzle(cutout.rgb, cutout.alpha, silhouette))
+
+
 def build_shape(solid: Solid) -> Shape:
     """Mesh the solid, level it and set it on the ground."""
     body, silhouette = solid.body, solid.body.silhouette
     volume, first = sample_volume(body)
     corner = np.array([silhouette.x[0], silhouette.y[0], first])
+    outline = None if body.turned else silhouette.signed
     net = mesh_volume(
-        volume, silhouette.signed, lambda points: _reach_box(points * silhouette.cell + corner, silhouette)
+        volume, outline, lambda points: _reach_box(points * silhouette.cell + corner, silhouette)
     )
     points, faces = net.vertices, net.faces.astype(np.int32)
     seen = faces_seen((points - corner) / silhouette.cell, faces)
@@ -92,7 +127,17 @@ def build_shape(solid: Solid) -> Shape:
         camera=solid.camera,
     )
     mirror = None if body.mirror is None else _in_model(body.mirror, rotation, origin, metre)
-    return Shape(((level - origin) * metre).astype(np.float32), faces, seen, placement, mirror)
+    turned = _turned(body, points, float(origin[0]), float(origin[2]), metre) if body.turned else None
+    return Shape(((level - origin) * metre).astype(np.float32), faces, seen, placement, mirror, turned)
+
+
+def _turned(body: Body, points: NDArray[np.float64], x: float, z: float, metre: float) -> Turned:
+    """Return the axis of the first lathe and which vertices, in the picture's frame, are a lathe's."""
+    column = points.astype(np.float32).T
+    near = [
+        np.abs(lathe_distance(lathe, *column)) < _ON_LATHE * body.silhouette.cell for lathe in body.lathes
+    ]
+    return Turned((metre * (body.lathes[0].centre - x), -metre * z), np.logical_or.reduce(near))
 
 
 def _reach_box(points: NDArray[np.float64], silhouette: Silhouette) -> NDArray[np.float64]:

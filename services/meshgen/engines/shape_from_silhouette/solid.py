@@ -17,6 +17,7 @@ from services.meshgen.engines.shape_from_silhouette.poisson import spread
 from services.meshgen.engines.shape_from_silhouette.silhouette import Field, Mask, Silhouette
 from services.meshgen.engines.shape_from_silhouette.symmetry import fit_mirror, paired
 from services.meshgen.engines.shape_from_silhouette.thickness import squared_thickness
+from services.meshgen.engines.shape_from_silhouette.vessel import vessel
 from services.meshgen.engines.shape_from_silhouette.viewpoint import (
     Oblique,
     Viewpoint,
@@ -38,6 +39,9 @@ _HALVES_SEEN = 0.42
 
 def guess_body(silhouette: Silhouette, view: Viewpoint) -> Body:
     """Return the solid behind a silhouette that is seen as ``view`` tells."""
+    round_one = None if view.rim is None else vessel(silhouette, view.rim)
+    if round_one is not None:
+        return round_one
     if view.arms is not None:
         return armchair(silhouette, view.arms)
     if view.oblique is None:

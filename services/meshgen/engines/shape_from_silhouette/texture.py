@@ -14,8 +14,9 @@ from maquette.geometry.asset import Indices
 from maquette.geometry.raster import rasterize
 from maquette.geometry.topology import vertex_normals
 from services.meshgen.engines.shape_from_silhouette.backside import guess_back
+from services.meshgen.engines.shape_from_silhouette.camera import MirrorPlane
 from services.meshgen.engines.shape_from_silhouette.matting import Cutout
-from services.meshgen.engines.shape_from_silhouette.shape import Shape
+from services.meshgen.engines.shape_from_silhouette.shape import Shape, Turned
 from services.meshgen.engines.shape_from_silhouette.unwrap import STEEP, Atlas, Box
 
 Pixels = NDArray[np.uint8]
@@ -30,6 +31,8 @@ _MIRROR_GRAZING, _LEVEL_GRAZING = (0.12, 0.42), (0.04, 0.1)
 """Between these cosines trust in a mirror image grows; what lies level has an even colour more often."""
 _FACING_MIRROR = 0.8
 """A mirror plane that faces the camera more than this would put the face on the back of the head."""
+_ROUND_FACING = 0.4
+"""Cosine to the view at which the side of a round thing is seen well."""
 _SIDE_VIEW = 0.55
 """Overlap of an outline with its left-right mirror image below which it is a view from the side."""
 _DEPTH_SIDE = 512
@@ -139,28 +142,67 @@ def _sources(shape: Shape, sharp: Pixels, back: Pixels) -> _Sources:
     pixel = shape.placement.to_pixels(shape.vertices)
     twin, mirrored = pixel, np.zeros(count)
     if shape.mirror is not None and abs(float(np.dot(shape.mirror.normal, towards))) < _FACING_MIRROR:
-        twin, mirrored = _reflected(shape, normals, _MIRROR_GRAZING)
+        twin, mirrored = _reflected(shape, shape.mirror, normals, _MIRROR_GRAZING)
     elif shape.mirror is not None:
         # Through a plane that faces the camera only what looks up is alike: a plate, a seat.
-        twin, mirrored = _reflected(shape, normals, _LEVEL_GRAZING)
+        twin, mirrored = _reflected(shape, shape.mirror, normals, _LEVEL_GRAZING)
         mirrored = mirrored * np.clip(2.0 * normals[:, 1] - 0.4, 0.0, 1.0)
+    if shape.turned is not None:
+        twin, mirrored = _turned_round(shape, shape.turned, normals, twin, mirrored)
     guess = _mix(sharp, back, pixel, twin, mirrored)
     gap = _look_up(sharp, pixel) - guess
     offset = _carry(shape.faces, gap, seen > 0.5)
     return _Sources(pixel, seen, twin, mirrored, np.clip(offset, -_MAX_OFFSET, _MAX_OFFSET))
 
 
-def _reflected(shape: Shape, normals: Points, grazing: tuple[float, float]) -> tuple[Points, Values]:
-    """Return where the mirror image of each vertex appears, and how well the camera sees it.
-
-    ``grazing`` are the cosines to the view between which the trust in it grows from none to all.
-    """
-    mirror, placement = shape.mirror, shape.placement
-    if mirror is None:
-        raise ValueError("the shape has no mirror plane")
-    image = mirror.reflect(shape.vertices)
+def _reflected(
+    shape: Shape, mirror: MirrorPlane, normals: Points, grazing: tuple[float, float]
+) -> tuple[Points, Values]:
+    """Return where the mirror image of each vertex appears, and how well the camera sees it."""
     turned = normals - 2.0 * (normals @ np.array(mirror.normal))[:, None] * np.array(mirror.normal)
-    facing = turned @ shape.camera.direction
+    return _shown(shape, mirror.reflect(shape.vertices), turned @ shape.camera.direction, grazing)
+
+
+def _turned_round(
+    shape: Shape, turned: Turned, normals: Points, twin: Points, mirrored: Values
+) -> tuple[Points, Values]:
+    """Return the same for what looks alike all round: turned about the axis to where its like is seen.
+
+    The hidden angles are laid over the seen ones, so that nothing jumps where they meet. Of what
+    something hides there, the like right before or behind the axis is taken.
+    """
+    pitch = np.radians(shape.camera.pitch)
+    away = shape.vertices[:, [0, 2]].astype(np.float64) - turned.axis
+    radius = np.maximum(np.hypot(*away.T), 1e-9)
+    angle, side = np.arctan2(np.abs(away[:, 0]), away[:, 1]), np.where(away[:, 0] < 0, -1.0, 1.0)
+    outwards = np.einsum("nk,nk->n", normals[:, [0, 2]], away) / radius
+    level, upright = outwards * np.cos(pitch), normals[:, 1] * np.sin(pitch)
+    steep = np.where(np.abs(level) < 1e-6, 1e-6, level)
+    limit = np.arccos(np.clip((_ROUND_FACING - upright) / steep, -1.0, 1.0))
+    # A wall is seen on the near side from outside and on the far side from within.
+    behind = limit * (np.pi - angle) / np.maximum(np.pi - limit, 1e-6)
+    before = limit + (np.pi - limit) * (limit - angle) / np.maximum(limit, 1e-6)
+    shown = np.where(
+        level > 0, np.where(angle > limit, behind, angle), np.where(angle < limit, before, angle)
+    )
+    for where in (shown, np.where(level > 0, 0.0, np.pi)):
+        flat = np.stack([side * radius * np.sin(where), radius * np.cos(where)], axis=1) + turned.axis
+        image = np.stack([flat[:, 0], shape.vertices[:, 1], flat[:, 1]], axis=1)
+        place, trust = _shown(shape, image, upright + level * np.cos(where), _MIRROR_GRAZING)
+        better = turned.vertices & (trust > mirrored)
+        twin, mirrored = np.where(better[:, None], place, twin), np.where(better, trust, mirrored)
+    return twin, mirrored
+
+
+def _shown(
+    shape: Shape, image: Points, facing: Values, grazing: tuple[float, float]
+) -> tuple[Points, Values]:
+    """Return where places appear in the picture, and how well the camera sees them.
+
+    ``facing`` are the cosines of their normals to the view; between the two of ``grazing`` the trust
+    grows from none to all.
+    """
+    placement = shape.placement
     grid = placement.to_pixels(shape.vertices)
     low = grid.min(axis=0)
     cells = (_DEPTH_SIDE - 2) / float(np.ptp(grid, axis=0).max())

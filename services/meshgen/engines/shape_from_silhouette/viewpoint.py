@@ -12,6 +12,8 @@ from services.meshgen.engines.shape_from_silhouette.boxes import fit_camera
 from services.meshgen.engines.shape_from_silhouette.camera import Camera
 from services.meshgen.engines.shape_from_silhouette.contact import Contact, find_contact
 from services.meshgen.engines.shape_from_silhouette.lathe import turned_pitch
+from services.meshgen.engines.shape_from_silhouette.muzzle import Muzzle
+from services.meshgen.engines.shape_from_silhouette.rim import Rim
 from services.meshgen.engines.shape_from_silhouette.silhouette import Silhouette
 from services.meshgen.engines.shape_from_silhouette.straightness import straight_share
 
@@ -63,7 +65,8 @@ class Viewpoint:
 
     ``symmetric`` tells whether the outline is its own mirror image, ``box_like`` whether it is
     about that of its box, ``turned`` whether it can be that of a solid of revolution.
-    ``oblique`` is None for a view from the front or the side; ``arms`` are those of a chair from the side.
+    ``oblique`` is None for a view from the front or the side; ``arms`` are those of a chair from the side,
+    ``rim`` that of a round thing seen from above, ``muzzle`` one that points at the viewer.
     """
 
     camera: Camera
@@ -72,6 +75,8 @@ class Viewpoint:
     box_like: bool = False
     turned: bool = False
     arms: Arms | None = None
+    rim: Rim | None = None
+    muzzle: Muzzle | None = None
 
 
 def find_viewpoint(silhouette: Silhouette) -> Viewpoint:
