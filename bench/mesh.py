@@ -22,6 +22,10 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
+_REST_SECONDS = 60.0
+_REST_WINDOW = 0.5
+_REST_SHARE = 0.1
+"""Of one core, over the window."""
 _ENGINES = {"MAQUETTE_CAPABILITY__EXTRA_ENGINES": '{"meshgen": ["bench.engines:engines"]}'}
 _MIB = 1 << 20
 _HOT_CHILDREN = ("meshgen", "gateway")
@@ -133,6 +137,26 @@ class BenchMesh:
             for name, process in self.processes().items()
         }
 
+    def rest(self) -> None:
+        """Wait until the mesh does nothing: its last workers warm up when it is ready already.
+
+        Raises RuntimeError when it does not come to rest.
+        """
+        until = time.monotonic() + _REST_SECONDS
+        before = self._work()
+        while True:
+            time.sleep(_REST_WINDOW)
+            now = self._work()
+            if now - before < _REST_SHARE * _REST_WINDOW:
+                return
+            if time.monotonic() > until:
+                raise RuntimeError("the mesh does not come to rest")
+            before = now
+
+    def _work(self) -> float:
+        """Return the processor time of every process and its children so far, in seconds."""
+        return sum(cpu_seconds(process, children=True) for process in self.processes().values())
+
     @contextmanager
     def memory_growth(self) -> Iterator[dict[str, float]]:
         """Fill the yielded dict with each process's peak above where it stood at the start, MiB."""
@@ -201,6 +225,7 @@ def running_mesh(*, engines: bool = True, start: bool = True, **settings: str) -
         try:
             if start:
                 mesh.start()
+                mesh.rest()
             yield mesh
         except Exception:
             mesh.show_logs()

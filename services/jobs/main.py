@@ -131,10 +131,10 @@ class Ledger:
         )
 
     def _stored(self, new: NewJob, stored: Submitted) -> None:
-        """Tell that a job was made, and look for a node at once."""
+        """Look for a node at once, and tell that a job was made while the database looks."""
         if stored.created and stored.deadline:
-            self.hub.publish(Event.QUEUED, created(new, stored.created, stored.deadline), epoch=1)
             self.dispatcher.wake(features={task.feature for task in new.tasks if not task.after})
+            self.hub.publish(Event.QUEUED, created(new, stored.created, stored.deadline), epoch=1)
 
     def _count_refused(self) -> None:
         self.refused += 1
