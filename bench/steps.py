@@ -17,14 +17,18 @@ from maquette.runtime.settings import Settings
 
 _STEPS = 12
 _JOBS = 10
-_WARM = 1
+# The first jobs of a mesh meet statements that PostgreSQL has not planned for good.
+_WARM = 2
+_MESHES = 3
 
 
 def main() -> Report:
     """Measure a chain of quick steps, each of which reads what the one before made."""
-    # Two slots: in a pipeline the next step's node is another, and free.
-    with running_mesh(CAPABILITY__SLOTS="2") as mesh:
-        gaps = asyncio.run(_measure(mesh))
+    gaps = []
+    for _ in range(_MESHES):
+        # Two slots: in a pipeline the next step's node is another, and free.
+        with running_mesh(CAPABILITY__SLOTS="2") as mesh:
+            gaps += asyncio.run(_measure(mesh))
     report = Report(
         "steps",
         [Bar("commit to the next Run, p50", statistics.median(gaps), "ms", maximum=10)],
