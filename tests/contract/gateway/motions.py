@@ -10,7 +10,7 @@ from maquette.api.animation.v1 import motions_pb2, motions_pb2_grpc
 from maquette.api.capability.v1 import capability_pb2
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.runtime.rpc.server import create_server, serve
-from tests.contract.gateway.backends import now
+from tests.contract.gateway.moments import now
 
 WEBP = b"RIFF\x1a\x00\x00\x00WEBPVP8L"
 

@@ -7,7 +7,7 @@ import pytest
 from maquette.api.capability.v1 import capability_pb2
 from maquette.api.jobs.v1 import jobs_pb2
 from maquette.api.rigging.v1 import rigging_pb2
-from tests.contract.gateway.backends import now
+from tests.contract.gateway.moments import now
 from tests.contract.gateway.polling import until
 
 RIG = "/api/v1/auto-rigging/generate-rig"

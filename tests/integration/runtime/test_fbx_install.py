@@ -16,6 +16,7 @@ from maquette.runtime.errors import MaquetteError
 from maquette.runtime.fbx import FbxInstallation
 from maquette.runtime.settings import FbxSettings
 from tests.integration.capability.conftest import until
+from tests.support.blender_setup import runs, script
 
 WANTS = {"output_format": "fbx"}
 SUCCEEDS = "until [[ -e go ]]; do sleep 0.02; done\nmkdir -p .venv && touch .venv/.ready\n"
@@ -31,17 +32,6 @@ def no_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
-
-
-def script(folder: Path, text: str) -> None:
-    path = folder / "setup.sh"
-    path.write_text(f'#!/usr/bin/env bash\ncd "$(dirname "$0")"\necho run >> runs\n{text}')
-    path.chmod(0o755)
-
-
-def runs(folder: Path) -> int:
-    path = folder / "runs"
-    return len(path.read_text().split()) if path.exists() else 0
 
 
 class Service:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from maquette.cli import main
 from maquette.geometry.codecs import fbx as codec
+from tests.support.blender_setup import runs, script
 
 SUCCEEDS = "mkdir -p .venv && touch .venv/.ready\n"
 FAILS = 'echo "ERROR: No matching distribution found for bpy"\nexit 1\n'
@@ -23,17 +24,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     known = structlog.get_config()
     yield tmp_path
     structlog.configure(**known)
-
-
-def script(folder: Path, text: str) -> None:
-    path = folder / "setup.sh"
-    path.write_text(f'#!/usr/bin/env bash\ncd "$(dirname "$0")"\necho run >> runs\n{text}')
-    path.chmod(0o755)
-
-
-def runs(folder: Path) -> int:
-    path = folder / "runs"
-    return len(path.read_text().split()) if path.exists() else 0
 
 
 def test_it_is_installed_once_and_the_second_time_says_nothing(folder: Path) -> None:
